@@ -1,0 +1,289 @@
+"""How fast a change reaches the *last* balancer pod, on a real cluster.
+
+Setting: 2 balancer pods, 1,000 routes of 3 endpoints, 100 sockets held. Measured from the moment when the API server's
+answer to the write is in, until a handshake on the last pod is answered in the new way:
+
+- a new route, isolated (the next one only when the one before is served everywhere),
+- a changed endpoint, isolated,
+- 100 endpoint changes back to back: until all of them are served, and what they cost.
+
+Then: CPU of one pass, `nginx -t`, memory of operator, agent and nginx.
+
+    make bench                       # or: python -m bench.propagation --routes 1000 --samples 30
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import re
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from localcluster import api, install
+from tests.support.handshake import Answer, ask, echo
+from tests.support.stack import BalancerPod, Stack, eventually, is_ready
+from wsroute.kube.client import KubeClient
+from wsroute.kube.port import ENDPOINT_SLICES, PODS, ROUTES, SERVICES
+
+NAMESPACE = "bench"
+ENDPOINTS = 3
+
+
+def main() -> None:
+    """Set the scene on the cluster `bench`, measure, print, and take the routes away again."""
+    parser = argparse.ArgumentParser(prog="python -m bench.propagation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--routes", type=int, default=1_000)
+    parser.add_argument("--samples", type=int, default=30)
+    parser.add_argument("--sockets", type=int, default=100)
+    parser.add_argument("--down", action="store_true", help="stop the cluster afterwards")
+    arguments = parser.parse_args()
+    cluster = api.up("bench")
+    install.install_locally(cluster)
+    install.wait_until_ready(cluster)
+    try:
+        asyncio.run(measure(cluster, arguments))
+    finally:
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        if arguments.down:
+            cluster.down()
+
+
+async def measure(cluster: api.Cluster, arguments: argparse.Namespace) -> None:
+    """All of it, in the order of the module's docstring."""
+    client = await KubeClient.from_kubeconfig(cluster.kubeconfig)
+    stack = Stack(
+        cluster=cluster, client=client, namespace=NAMESPACE, chat_image=install.LOCAL_IMAGES[install.CHAT_IMAGE]
+    )
+    try:
+        bench = Bench(stack)
+        await bench.set_scene(arguments.routes)
+        async with AsyncExitStack() as exits:
+            held = await bench.hold(arguments.sockets, exits)
+            await bench.costs("before the changes")
+            await bench.report("a new route, isolated", "≤ 500 ms", bench.new_route, arguments.samples)
+            await bench.report("a changed endpoint, isolated", "≤ 300 ms", bench.changed_endpoint, arguments.samples)
+            await bench.back_to_back(100)
+            await bench.costs("after the changes")
+            for number, connection in enumerate(held):
+                await echo(connection, f"socket {number} is still there")
+            print(f"sockets held from before all that, which still echo: {len(held)} of {len(held)}")
+    finally:
+        await client.close()
+
+
+class Bench:
+    """The scene and the measurements."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.backends: list[tuple[str, str]] = []
+        self.pods: list[BalancerPod] = []
+
+    async def set_scene(self, routes: int) -> None:
+        """Six backends, and routes whose hand-written slices name three of them each."""
+        label = f"wsroute.dev/balancer={install.BALANCER}"
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        await self.stack.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+        await self.stack.kubectl("label", "--overwrite", "namespace", NAMESPACE, label)
+        terms = {"allowedRoutes": {"maxPerNamespace": 10_000, "manualEndpoints": True}}
+        await self.stack.kubectl(
+            *("-n", install.NAMESPACE, "patch", "wsb", install.BALANCER, "--type=merge"),
+            *("-p", json.dumps({"spec": terms})),
+        )
+        await self.stack.backend(replicas=2 * ENDPOINTS)
+
+        async def backends_run() -> None:
+            listing = await self.stack.client.list(PODS, namespace=NAMESPACE, label_selector="app=chat")
+            assert len(listing.items) == 2 * ENDPOINTS
+            assert all(is_ready(pod) for pod in listing.items)
+            self.backends = [(pod["metadata"]["name"], pod["status"]["podIP"]) for pod in listing.items]
+
+        await eventually(backends_run)
+        self.pods = await self.stack.balancer_pods()
+        started = time.monotonic()
+        gate = asyncio.Semaphore(16)
+
+        async def one(number: int) -> None:
+            async with gate:
+                await self.service(number)
+                await self.slice(number, first=number)
+                await self.route(number)
+
+        await asyncio.gather(*(one(number) for number in range(routes)))
+        applied = time.monotonic()
+        await eventually(lambda: self.answered(routes - 1), within=300)
+        await eventually(lambda: self.all_programmed(routes), within=300, every=0.5)
+        print(f"{routes} routes of {ENDPOINTS} endpoints, {len(self.pods)} balancer pods")
+        print(f"applied in {applied - started:.1f} s, all Programmed {time.monotonic() - applied:.1f} s later")
+
+    async def all_programmed(self, routes: int) -> None:
+        """Until every route's status says so."""
+        listing = await self.stack.client.list(ROUTES, namespace=NAMESPACE)
+        done = 0
+        for route in listing.items:
+            conditions = (route.get("status") or {}).get("conditions", [])
+            done += any(c["type"] == "Programmed" and c["status"] == "True" for c in conditions)
+        assert done >= routes, f"{done} of {routes} are Programmed"
+
+    async def service(self, number: int) -> None:
+        """A Service without selector, so that its slices are ours to write."""
+        body = {"metadata": {"name": f"s{number}"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
+        await self.stack.apply(SERVICES, body)
+
+    async def slice(self, number: int, *, first: int) -> str:
+        """A slice of three backends, from the one that ``first`` counts to; returns that one's pod."""
+        chosen = [self.backends[(first + offset) % len(self.backends)] for offset in range(ENDPOINTS)]
+        body = {
+            "metadata": {"name": f"s{number}", "labels": {"kubernetes.io/service-name": f"s{number}"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for _, address in chosen],
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        }
+        await self.stack.apply(ENDPOINT_SLICES, body)
+        return chosen[-1][0]
+
+    async def route(self, number: int) -> None:
+        """A route to that Service."""
+        backends = [{"service": f"s{number}", "port": "http"}]
+        await self.stack.route(f"r{number}", paths=[{"path": "/echo", "backends": backends}])
+
+    def host(self, number: int) -> str:
+        """The host of a route."""
+        return self.stack.host(f"r{number}")
+
+    async def answered(self, number: int) -> None:
+        """A route is served on every pod."""
+        await self.stack.answers(host=self.host(number), status=101)
+
+    async def hold(self, count: int, exits: AsyncExitStack) -> list[Any]:
+        """Open sockets, evenly over the pods."""
+        return [
+            await exits.enter_async_context(self.stack.socket(self.pods[n % len(self.pods)], host=self.host(n)))
+            for n in range(count)
+        ]
+
+    async def until_all(self, host: str, right: Callable[[Answer], bool]) -> float:
+        """When the last pod has answered right, on the clock ``time.monotonic``."""
+
+        async def one(pod: BalancerPod) -> None:
+            for _ in itertools.count():
+                if right(await self.stack.handshake(pod, host=host)):
+                    return
+                await asyncio.sleep(0.003)  # leaves the two cores to what is measured
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(one(pod) for pod in self.pods))
+        return time.monotonic()
+
+    async def new_route(self, sample: int) -> float:
+        """Seconds for a new route (on a Service that is there already)."""
+        name = f"new-{sample}"
+        backends = [{"service": f"s{sample}", "port": "http"}]
+        await self.stack.route(name, paths=[{"path": "/echo", "backends": backends}])
+        applied = time.monotonic()
+        return await self.until_all(self.stack.host(name), lambda answer: answer.status == 101) - applied
+
+    async def changed_endpoint(self, sample: int) -> float:
+        """Seconds until an endpoint that a slice did not have before gets a socket."""
+        wanted = await self.slice(sample, first=sample + 1 + ENDPOINTS - 1)
+        written = time.monotonic()
+        host = self.host(sample)
+        return await self.until_all(host, lambda answer: answer.headers.get("x-chat-pod") == wanted) - written
+
+    async def report(self, title: str, target: str, one: Callable[[int], Awaitable[float]], samples: int) -> None:
+        """Take samples, each after the one before has settled everywhere, and print them."""
+        taken = []
+        for sample in range(samples):
+            taken.append(await one(sample) * 1_000)
+            await eventually(self.settled)
+        taken.sort()
+        p50, p99 = statistics.median(taken), taken[min(len(taken) - 1, int(len(taken) * 0.99))]
+        print(f"{title}: p50 {p50:.0f} ms (target {target}), p99 {p99:.0f} ms, max {taken[-1]:.0f} ms, n={len(taken)}")
+
+    async def settled(self) -> None:
+        """All pods run the version that is in force."""
+        found = await self.stack.kubectl("-n", install.NAMESPACE, "get", "configmaps", "-o", "json")
+        maps = {item["metadata"]["name"]: item for item in json.loads(found)["items"]}
+        wanted = maps[f"{install.BALANCER}-nginx"]["metadata"]["annotations"]["wsroute.dev/version"]
+        agents = maps[f"{install.BALANCER}-agents"].get("data", {})
+        assert all(json.loads(agents[pod.name])["version"] == wanted for pod in self.pods)
+
+    async def back_to_back(self, changes: int) -> None:
+        """Endpoint changes without a pause; how long until the last pod has all of them."""
+        before = await self.reloads()
+        started = time.monotonic()
+        wanted = [await self.slice(number, first=number + 2) for number in range(changes)]
+        written = time.monotonic()
+        for number, pod in enumerate(wanted):
+            await self.until_all(self.host(number), lambda answer, pod=pod: answer.headers.get("x-chat-pod") == pod)
+        done = time.monotonic()
+        reloads = await self.reloads() - before
+        print(
+            f"{changes} changes back to back: written in {written - started:.1f} s, all served {done - written:.2f} s "
+            f"later, with {reloads} reloads over all pods"
+        )
+
+    async def reloads(self) -> int:
+        """How often the agents have had nginx load a version, over all pods."""
+        total = 0.0
+        for pod in self.pods:
+            answer = await ask(self.stack.connect(pod, 8082), host="agent", path="/metrics")
+            found = re.findall(
+                r"^wsroute_agent_applied_total\{[^}]*\} ([0-9.e+]+)$", answer.body.decode(), re.MULTILINE
+            )
+            total += sum(float(value) for value in found)
+        return int(total)
+
+    async def costs(self, title: str) -> None:
+        """CPU of a pass, `nginx -t`, processes and memory."""
+        print(f"── {title}")
+        operators = (
+            await self.stack.kubectl(
+                *("-n", install.NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=wsroute-operator"),
+                *("-o", "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"),
+            )
+        ).split("\n")
+        for line in filter(None, operators):
+            name, address = line.split()
+            answer = await ask(self.stack.cluster.open_connection(address, 8080), host="operator", path="/metrics")
+            text = answer.body.decode()
+            sums = re.search(r"^wsroute_pass_cpu_seconds_sum ([0-9.e+-]+)$", text, re.MULTILINE)
+            counts = re.search(r"^wsroute_pass_cpu_seconds_count ([0-9.e+-]+)$", text, re.MULTILINE)
+            assert sums
+            assert counts
+            mean = float(sums[1]) / max(1.0, float(counts[1])) * 1_000
+            memory = await self.resident(name, "operator")
+            print(f"  {name}: pass {mean:.1f} ms CPU (mean of {float(counts[1]):.0f}), {memory} MiB")
+        for pod in self.pods:
+            script = (
+                "s=$(date +%s%N); nginx -t -q -c /run/wsroute/nginx.conf 2>/dev/null; e=$(date +%s%N); "
+                "echo test $(( (e - s) / 1000000 )); "
+                "for p in /proc/[0-9]*; do case \"$(tr -d '\\0' <$p/cmdline 2>/dev/null)\" in "
+                "'nginx: worker'*) echo worker $(sed -n 's/^Pss: *\\([0-9]*\\).*/\\1/p' $p/smaps_rollup);; esac; done"
+            )
+            lines = (await self.execute(pod.name, "nginx", "sh", "-c", script)).split("\n")
+            workers = [int(line.split()[1]) for line in lines if line.startswith("worker ")]
+            test = next(line.split()[1] for line in lines if line.startswith("test "))
+            print(
+                f"  {pod.name}: nginx -t {test} ms, {len(workers)} worker processes with {sum(workers) // 1024} MiB, "
+                f"agent {await self.resident(pod.name, 'agent')} MiB"
+            )
+
+    async def resident(self, pod: str, container: str) -> int:
+        """Resident memory of a container's first process, in MiB."""
+        status = await self.execute(pod, container, "cat", "/proc/1/status")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) // 1024
+
+    async def execute(self, pod: str, container: str, *command: str) -> str:
+        """Run a command in a container."""
+        return await self.stack.kubectl("-n", install.NAMESPACE, "exec", pod, "-c", container, "--", *command)
+
+
+if __name__ == "__main__":
+    main()

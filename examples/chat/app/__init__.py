@@ -1,0 +1,1 @@
+"""A small chat: one page, one WebSocket, one process. It shows what an app behind a WebSocketRoute looks like."""

@@ -1,0 +1,190 @@
+"""`make demo`: the chat of `examples/chat` in a browser, through a balancer that the operator configures.
+
+With ``CLUSTER=local`` (the default) on a real local cluster that this starts, with ``CLUSTER=current`` on the cluster
+that ``KUBECONFIG`` names, and where neither is possible with `wsroute standalone`, which it says in capitals.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from localcluster import api, install
+from localcluster.errors import ClusterError
+from localcluster.paths import REPOSITORY
+from localcluster.progress import say, step
+
+NAMESPACE = "chat-demo"
+HOST = "chat.localhost"
+"""Browsers take every name below localhost to the loopback address (RFC 6761)."""
+
+PORT = int(os.environ.get("PORT", "8880"))
+CLUSTER_NAME = "demo"
+
+
+def main() -> int:
+    """Start the demo, or stop it."""
+    parser = argparse.ArgumentParser(prog="make demo")
+    parser.add_argument("--down", action="store_true", help="stop what the demo started")
+    arguments = parser.parse_args()
+    choice = os.environ.get("CLUSTER", "local")
+    try:
+        if arguments.down:
+            down(choice)
+        elif choice == "current":
+            on_current_cluster()
+        elif choice == "local" and sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
+            on_local_cluster()
+        elif choice in ("local", "none"):
+            standalone("the local cluster needs root on Debian" if choice == "local" else "CLUSTER=none")
+        else:
+            raise ClusterError(f"CLUSTER={choice} is not known: take local, current or none.")
+    except ClusterError as error:
+        say(f"\n{error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def down(choice: str) -> None:
+    """Stop the local cluster, or take the demo's namespace off the current one."""
+    if choice == "current":
+        api.current().kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    else:
+        api.down(CLUSTER_NAME)
+
+
+def on_local_cluster() -> None:
+    """Everything on this machine; ends with the chat's address, and leaves it running."""
+    say("wsroute demo: a real Kubernetes on this machine (the first time it is built, which takes some minutes)")
+    cluster = api.up(CLUSTER_NAME)
+    with step("Installing the operator and a balancer of two pods"):
+        install.install_locally(cluster)
+    with step("Deploying the chat and its WebSocketRoute"):
+        deploy_chat(cluster, install.LOCAL_IMAGES)
+    with step("Waiting until it all serves"):
+        wait_for_chat(cluster)
+        address = cluster.kubectl(
+            *("-n", install.NAMESPACE, "get", "service", f"{install.BALANCER}-balancer"),
+            *("-o", "jsonpath={.spec.clusterIP}"),
+        )
+        cluster.relay(f"{address}:80", listen=f"127.0.0.1:{PORT}")
+        wait_for_page()
+    show(cluster, f"http://{HOST}:{PORT}/")
+    say("It goes on running. Look around with:")
+    say(f"  export KUBECONFIG={cluster.kubeconfig} PATH={Path(cluster.program).parent}:$PATH")
+    say("  kubectl get wsr,wsb -A")
+    say("Stop it with: make demo-down")
+
+
+def on_current_cluster() -> None:
+    """On the cluster that KUBECONFIG names, with images that it can pull; ends when it is interrupted."""
+    cluster = api.current()
+    images = {
+        install.PROJECT_IMAGE: os.environ.get("IMAGE", ""),
+        install.CHAT_IMAGE: os.environ.get("CHAT_IMAGE", ""),
+    }
+    if not all(images.values()):
+        raise ClusterError(
+            "Your cluster must be able to pull the images: build them from operator/Dockerfile and "
+            "examples/chat/Dockerfile (docs/how-to/images.md), push them, and say IMAGE=… CHAT_IMAGE=… (with tags)."
+        )
+    with step("Installing the operator and a balancer of two pods"):
+        install.install_operator(cluster, images)
+        install.install_balancer(cluster, images)
+    with step("Deploying the chat and its WebSocketRoute"):
+        deploy_chat(cluster, images)
+    with step("Waiting until it all serves"):
+        wait_for_chat(cluster)
+    command = ["port-forward", "-n", install.NAMESPACE, f"service/{install.BALANCER}-balancer", f"{PORT}:80"]
+    with subprocess.Popen([cluster.program, *command], env=cluster.environment()) as forward:
+        try:
+            wait_for_page()
+            show(cluster, f"http://{HOST}:{PORT}/")
+            say("Stop it with Ctrl-C; take it off the cluster with: make demo-down CLUSTER=current")
+            forward.wait()
+        finally:
+            forward.terminate()
+
+
+def deploy_chat(cluster: install.Kubectl, images: Mapping[str, str]) -> None:
+    """The chat in a namespace of its own, with the demo's host."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {
+                "wsroute.dev/balancer": install.BALANCER,
+                "pod-security.kubernetes.io/enforce": "restricted",
+            },
+        },
+    }
+    install.apply(cluster, json.dumps(namespace))
+    install.apply(cluster, install.render(cluster, "examples/chat/manifests", images=images, namespace=NAMESPACE))
+    patch = json.dumps({"spec": {"hosts": [HOST]}})
+    cluster.kubectl("-n", NAMESPACE, "patch", "websocketroute", "chat", "--type=merge", "-p", patch)
+
+
+def wait_for_chat(cluster: install.Kubectl) -> None:
+    """Until pods run and the route says that it is served."""
+    install.wait_until_ready(cluster)
+    cluster.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat", "--timeout=120s", timeout=150)
+    cluster.kubectl(
+        "-n", NAMESPACE, "wait", "--for=condition=Ready", "--timeout=60s", "websocketroute/chat", timeout=90
+    )
+
+
+def wait_for_page() -> None:
+    """Until the chat's page is there, as a browser will ask for it."""
+    deadline = time.monotonic() + 30
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/", headers={"Host": f"{HOST}:{PORT}"})
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"The page does not come on port {PORT}: {error}.") from error
+            time.sleep(0.1)
+
+
+def show(cluster: install.Kubectl, address: str) -> None:
+    """What the operator says, and where to look."""
+    say("")
+    say(cluster.kubectl("get", "websocketroutes,websocketbalancers", "-A"))
+    say(f"The chat: {address}   (open it in two tabs)\n")
+
+
+def standalone(why: str) -> None:
+    """The chat and `wsroute standalone`, both as processes of ours, until they are interrupted."""
+    say(f"THIS IS NOT KUBERNETES: {why.upper()}.")
+    say("It runs the same renderer and the same nginx with the manifests of examples/chat/standalone.\n")
+    chat = subprocess.Popen(
+        [sys.executable, "-m", "app", "--host", "127.0.0.1", "--port", "8080"], cwd=REPOSITORY / "examples" / "chat"
+    )
+    command = [str(Path(sys.executable).parent / "wsroute"), "standalone", str(REPOSITORY / "examples" / "chat")]
+    balancer = subprocess.Popen(command)
+    try:
+        wait_for_page()
+        say(f"\nThe chat: http://{HOST}:{PORT}/   (open it in two tabs; stop it with Ctrl-C)\n")
+        balancer.wait()
+    finally:
+        for process in (balancer, chat):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Installs wsroute from `deploy/` on a cluster, with the images that this cluster has."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from localcluster.api import Cluster
+from localcluster.images import by_name
+from localcluster.paths import REPOSITORY
+
+NAMESPACE = "wsroute-system"
+BALANCER = "shared"
+
+PROJECT_IMAGE = "wsroute/wsroute"
+"""How `deploy/` names the image of operator and agent."""
+
+NGINX_IMAGE = "nginx"
+"""How `deploy/` names the stock nginx."""
+
+CHAT_IMAGE = "wsroute/chat"
+"""How `examples/chat/manifests` names the chat's image."""
+
+
+LOCAL_IMAGES = {
+    PROJECT_IMAGE: by_name("operator").reference,
+    NGINX_IMAGE: by_name("nginx").reference,
+    CHAT_IMAGE: by_name("chat").reference,
+}
+"""What a local cluster has."""
+
+
+class Kubectl(Protocol):
+    """What an installation needs of a cluster."""
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 60.0) -> str:  # noqa: A002
+        """Run kubectl and return its output; raises ClusterError with kubectl's words."""
+
+
+def render(cluster: Kubectl, *folders: str, images: Mapping[str, str], namespace: str | None = None) -> str:
+    """The manifests of folders of this repository, with other images (name without tag → image with tag)."""
+    with tempfile.TemporaryDirectory() as scratch:
+        base = Path(scratch).resolve()
+        overlay: dict[str, object] = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(REPOSITORY / folder, base) for folder in folders],
+            "images": [
+                {"name": name, "newName": image.rpartition(":")[0], "newTag": image.rpartition(":")[2]}
+                for name, image in images.items()
+            ],
+        }
+        if namespace is not None:
+            overlay["namespace"] = namespace
+        (base / "kustomization.yaml").write_text(json.dumps(overlay), encoding="utf-8")
+        return cluster.kubectl("kustomize", str(base))
+
+
+def apply(cluster: Kubectl, manifests: str) -> None:
+    """Server-side apply, as the README does it."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=manifests)
+
+
+def install_operator(cluster: Kubectl, images: Mapping[str, str]) -> None:
+    """The custom resources, the operator and its rights; returns when the API server serves the new kinds."""
+    apply(cluster, render(cluster, "deploy/operator", images=images))
+    for plural in ("websocketroutes", "websocketbalancers"):
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{plural}.wsroute.dev")
+
+
+def install_balancer(cluster: Kubectl, images: Mapping[str, str]) -> None:
+    """The shared balancer."""
+    apply(cluster, render(cluster, "deploy/balancer", images=images))
+
+
+def wait_until_ready(cluster: Kubectl) -> None:
+    """Until operator and balancer have all their replicas ready."""
+    for deployment in ("wsroute-operator", f"{BALANCER}-balancer"):
+        cluster.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=180s", timeout=200)
+
+
+def install_locally(cluster: Cluster) -> None:
+    """Both on a local cluster, with images of the work tree as it is now; pods that run older ones are replaced."""
+    imported = set(cluster.load_images())
+    before = cluster.kubectl("-n", NAMESPACE, "get", "deployments", "--ignore-not-found", "-o", "name").split()
+    install_operator(cluster, LOCAL_IMAGES)
+    install_balancer(cluster, LOCAL_IMAGES)
+    # The images' tag is always the same, so a Deployment does not notice that there is a new one.
+    for name, images in (("wsroute-operator", {"operator"}), (f"{BALANCER}-balancer", {"operator", "nginx"})):
+        if f"deployment.apps/{name}" in before and images & imported:
+            cluster.kubectl("-n", NAMESPACE, "rollout", "restart", f"deployment/{name}")

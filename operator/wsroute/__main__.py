@@ -1,0 +1,123 @@
+"""The command ``wsroute``. Each subcommand imports its own half of the program, so that the agent stays small."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from wsroute import __version__
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wsroute", message="%(prog)s %(version)s")
+def main() -> None:
+    """Keep WebSockets alive behind a shared nginx balancer."""
+
+
+@main.command()
+@click.option(
+    "--default-balancer", metavar="NAMESPACE/NAME", default=None, help="Serves the routes that name no balancer."
+)
+@click.option(
+    "--namespace", envvar="POD_NAMESPACE", required=True, help="Where balancers, their pods and the Lease are."
+)
+@click.option("--identity", envvar="POD_NAME", required=True, help="Name of this replica.")
+@click.option("--log-format", envvar="WSROUTE_LOG", type=click.Choice(["plain", "json"]), default="plain")
+def operator(default_balancer: str | None, namespace: str, identity: str, log_format: str) -> None:
+    """Watch the routes of this cluster and drive its balancers. Runs in a pod."""
+    from wsroute.cluster.objects import Key
+    from wsroute.controller.runtime import OperatorConfig, run
+    from wsroute.observability.logs import set_up
+
+    set_up(form="json" if log_format == "json" else "plain")
+    balancer = None
+    if default_balancer is not None:
+        owner, slash, name = default_balancer.partition("/")
+        if not (owner and slash and name):
+            raise click.BadParameter("write it as NAMESPACE/NAME", param_hint="--default-balancer")
+        balancer = Key(owner, name)
+    config = OperatorConfig(
+        namespaces=(namespace,),
+        default_balancer=balancer,
+        lease_namespace=namespace,
+        lease_name="wsroute-operator",
+        identity=f"{identity}_{os.urandom(4).hex()}",
+    )
+    asyncio.run(run(config))
+
+
+@main.command()
+@click.option("--log-format", envvar="WSROUTE_LOG", type=click.Choice(["plain", "json"]), default="plain")
+def agent(log_format: str) -> None:
+    """Bring versions to the nginx beside this process. Runs in a balancer's pod."""
+    from wsroute.agent.runtime import ConfigError, config_from_environment, run
+    from wsroute.kube.client import KubeClient
+    from wsroute.observability.logs import set_up
+
+    set_up(form="json" if log_format == "json" else "plain")
+    try:
+        config = config_from_environment(os.environ)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+    async def work() -> None:
+        client = KubeClient.in_cluster()
+        try:
+            await run(config, client)
+        finally:
+            await client.close()
+
+    asyncio.run(work())
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def prepare(folder: Path) -> None:
+    """Put the start script and the first configuration into FOLDER: a balancer pod's init container."""
+    from wsroute.cli.prepare import prepare as run
+
+    sys.exit(run(folder))
+
+
+@main.command()
+@FILES
+def check(files: tuple[Path, ...]) -> None:
+    """Print the problems of manifests (files or folders).
+
+    Exit code 0: none. 1: there are problems. 2: a file can't be read as manifests.
+    """
+    from wsroute.cli.oneshot import check as run
+
+    sys.exit(run(files))
+
+
+@main.command()
+@FILES
+def render(files: tuple[Path, ...]) -> None:
+    """Print the nginx.conf that manifests give (with a WebSocketBalancer among them), and their problems to stderr.
+
+    Exit code 0: no problems. 1: some routes have problems, the others are rendered. 2: there is nothing to render.
+    """
+    from wsroute.cli.oneshot import render as run
+
+    sys.exit(run(files))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--nginx", envvar="WSROUTE_NGINX", default=None, help="The nginx to run; else the PATH's, else the wheel's."
+)
+def standalone(folder: Path, nginx: str | None) -> None:
+    """Serve a folder of manifests with a local nginx, picking up changes. This is not Kubernetes."""
+    from wsroute.cli.standalone import main as run
+
+    sys.exit(run(folder, nginx=nginx))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Apply and verify: writes a version's file, has nginx test and load it, and asks the workers whether they run it.
+
+The agent and `wsroute standalone` both use this; nobody else knows how the start script is spoken to.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from wsroute.agent.admin import is_version, running_version
+from wsroute.agent.control import POLL, Control, read_untrusted
+from wsroute.dataplane.acknowledgement import Failure
+
+KEPT: Final = 5
+"""Old versions whose files stay beside those in use."""
+
+VERIFY: Final = 2.0
+"""Seconds in which the workers must answer with the version once nginx has loaded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Every accepting worker runs this version. ``seconds`` is the time that took."""
+
+    version: str
+    seconds: float
+
+
+def start_script() -> str:
+    """The text of the script that runs nginx: ``sh start.sh CONF RUN BOOTSTRAP``."""
+    return files("wsroute.agent").joinpath("start.sh").read_text()
+
+
+class Applier:
+    """``conf`` is the folder of the versions, which only we write; ``run`` is the one of nginx's side."""
+
+    def __init__(self, *, conf: Path, run: Path) -> None:
+        self._conf = conf
+        self._run = run
+        self._control = Control(run)
+        self._lock = asyncio.Lock()
+        self._tested: set[str] = set()
+
+    async def running(self) -> str | None:
+        """The version that nginx answers with: empty before the first was loaded, None when nobody answers."""
+        return await running_version(self._run)
+
+    def stage(self, version: str, text: str, *, keep: Collection[str] = ()) -> None:
+        """Write a version's file for nginx to read, and drop the oldest ones but those to keep.
+
+        Raises OSError, and ValueError for what is no version.
+        """
+        path = self._file(version)
+        temporary = path.with_suffix(".new")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        temporary.replace(path)
+        self._prune({version, *keep})
+
+    def nginx_version(self) -> str:
+        """The server's version as ``1.30.7``; empty while it is not known."""
+        try:
+            text = read_untrusted(self._run, "nginx-version", limit=64).strip()
+        except OSError:
+            return ""
+        return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
+
+    async def test(self, version: str) -> Failure | None:
+        """Have nginx check a staged version; None when it has no objection. One that passed is not checked again.
+
+        Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
+        """
+        async with self._lock:
+            return await self._test(version)
+
+    async def apply(self, version: str) -> Applied | Failure:
+        """Test, load and verify a staged version. After a failure nginx goes on with what it had.
+
+        Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
+        """
+        async with self._lock:
+            started = time.monotonic()
+            failure = await self._test(version)
+            if failure is not None:
+                return failure
+            outcome = await self._control.load(version)
+            if not outcome.ok:
+                return Failure(version=version, phase="load", message=outcome.message or "nginx gave no reason.")
+            if not await self._answers_with(version):
+                return Failure(
+                    version=version,
+                    phase="load",
+                    message="nginx loaded this version, but its workers do not answer with it on the admin socket.",
+                )
+            return Applied(version=version, seconds=time.monotonic() - started)
+
+    async def _test(self, version: str) -> Failure | None:
+        if version in self._tested:
+            return None
+        outcome = await self._control.test(version)
+        if not outcome.ok:
+            return Failure(version=version, phase="test", message=outcome.message or "nginx gave no reason.")
+        self._tested.add(version)
+        return None
+
+    async def _answers_with(self, version: str) -> bool:
+        deadline = time.monotonic() + VERIFY
+        while await self.running() != version:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(POLL)
+        return True
+
+    def _file(self, version: str) -> Path:
+        if not is_version(version):
+            raise ValueError(f"{version!r} is not a version: 12 hex digits are expected.")
+        return self._conf / f"{version}.conf"
+
+    def _prune(self, keep: set[str]) -> None:
+        # What the link names is what nginx starts with after a crash.
+        with contextlib.suppress(OSError):
+            keep.add((self._run / "nginx.conf").readlink().stem)
+        old = [file for file in self._conf.glob("*.conf") if is_version(file.stem) and file.stem not in keep]
+        for file in sorted(old, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
+            file.unlink(missing_ok=True)
+            self._tested.discard(file.stem)

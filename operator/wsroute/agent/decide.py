@@ -1,0 +1,215 @@
+"""What a pod should do next, as a function of what is published, what nginx runs and what nginx has refused. Pure.
+
+A pod's aim is a function of the two ConfigMaps alone, so that a missed event or a restart changes nothing:
+
+1. the version under canary, when the ConfigMap names this pod and nginx has not refused that version;
+2. else the version in force, when it is this pod's turn, or when nothing is loaded yet;
+3. else what runs already.
+
+While a pod waits for its turn it has nginx test what is coming, so that its turn is short.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from wsroute.agent.admin import is_version
+from wsroute.dataplane import names
+from wsroute.dataplane.acknowledgement import Failure
+
+EVERY_POD: Final = "*"
+
+RETRY_LOAD: Final = 30.0
+"""Seconds after which the version in force is loaded again when nginx refused it at load only: the reason may have been
+the machine's (an address in use, no memory). What fails its test fails it again, and a canary has one try."""
+
+
+class PublicationError(ValueError):
+    """A ConfigMap says nothing that can be followed. The text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a ConfigMap says of its version. ``version`` is empty when it holds none.
+
+    ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
+    version in force); ``ports`` are its listeners'.
+    """
+
+    uid: str
+    version: str
+    digest: str
+    epoch: int
+    canary: str
+    pods: frozenset[str]
+    ports: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that nginx refused, and when (seconds of a monotonic clock)."""
+
+    failure: Failure
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a pod knows. ``running`` is what nginx answers with, empty while nothing is loaded, None while unknown.
+
+    ``tested`` are versions that nginx has checked and found good. ``failure`` is the last refusal, until another
+    version is loaded.
+    """
+
+    pod: str
+    running: str | None = None
+    main: Published | None = None
+    next: Published | None = None
+    tested: frozenset[str] = frozenset()
+    refusals: Mapping[str, Refusal] | None = None
+    failure: Failure | None = None
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """The ports on which clients may be."""
+        return frozenset().union(*(published.ports for published in (self.main, self.next) if published))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which the running version was written; 0 when it is not published any more."""
+        epochs = [
+            each.epoch for each in (self.main, self.next) if each and each.version and each.version == self.running
+        ]
+        return max(epochs, default=0)
+
+    def publish(self, *, main: Published | None, next: Published | None) -> "View":  # noqa: A002
+        """These are published now. What is known of other versions is dropped: one that comes back is tried again."""
+        kept = {published.version for published in (main, next) if published}
+        known = self.refusals or {}
+        stale = self.failure is not None and self.failure.version in kept and self.failure.version not in known
+        return replace(
+            self,
+            main=main,
+            next=next,
+            refusals={version: refusal for version, refusal in known.items() if version in kept},
+            tested=self.tested & kept,
+            failure=None if stale else self.failure,
+        )
+
+    def refuse(self, failure: Failure, *, now: float) -> "View":
+        """nginx has refused a version."""
+        return replace(
+            self, refusals={**(self.refusals or {}), failure.version: Refusal(failure, now)}, failure=failure
+        )
+
+    def pass_test(self, version: str) -> "View":
+        """nginx has checked a version and found it good."""
+        return replace(self, tested=self.tested | {version})
+
+    def load(self, version: str) -> "View":
+        """nginx runs a version."""
+        refusals = {other: refusal for other, refusal in (self.refusals or {}).items() if other != version}
+        return replace(self, running=version, refusals=refusals, tested=self.tested | {version}, failure=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Bring this version in."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Have nginx check this version, which is coming."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do; look again after so many seconds (None: when something changes)."""
+
+    seconds: float | None = None
+
+
+def parse_publication(config_map: Mapping[str, Any]) -> Published:
+    """Read a ConfigMap's annotations. Raises PublicationError."""
+    meta = config_map["metadata"]
+    annotations = meta.get("annotations") or {}
+    version = annotations.get(names.VERSION_ANNOTATION, "")
+    if version and not is_version(version):
+        raise PublicationError(f"{names.VERSION_ANNOTATION} is {version!r}; 12 hex digits are expected.")
+    epoch = annotations.get(names.EPOCH_ANNOTATION, "0")
+    ports = annotations.get(names.LISTENER_PORTS_ANNOTATION, "").split()
+    for text in (epoch, *ports):
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise PublicationError(f"{text!r} in an annotation is not a number.")
+    return Published(
+        uid=meta.get("uid", ""),
+        version=version,
+        digest=annotations.get(names.DIGEST_ANNOTATION, ""),
+        epoch=int(epoch),
+        canary=annotations.get(names.CANARY_ANNOTATION, ""),
+        pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
+        ports=frozenset(int(port) for port in ports if int(port) < 65536),
+    )
+
+
+def supersedes(new: Published, old: Published | None) -> bool:
+    """Whether to believe a ConfigMap: a lower epoch is the late word of a leader that has been followed by another.
+
+    A ConfigMap that was deleted and made anew counts from the start.
+    """
+    return old is None or new.uid != old.uid or new.epoch >= old.epoch
+
+
+def decide(view: View, *, now: float) -> Apply | Check | Wait:
+    """What to do next. ``now`` is seconds of the clock of the refusals."""
+    if view.running is None:
+        return Wait()
+    aim = _aim(view, now=now)
+    if aim is not None and aim != view.running:
+        return Apply(aim)
+    refusals = view.refusals or {}
+    for coming in (view.next, view.main):
+        if (
+            coming is not None
+            and coming.version not in ("", view.running)
+            and coming.version not in view.tested
+            and coming.version not in refusals
+        ):
+            return Check(coming.version)
+    again = _retry_at(view)
+    return Wait(None if again is None else max(0.0, again - now))
+
+
+def _aim(view: View, *, now: float) -> str | None:
+    refusals = view.refusals or {}
+    if (
+        view.next is not None
+        and view.next.version
+        and view.next.canary == view.pod
+        and view.next.version not in refusals
+    ):
+        return view.next.version
+    main = view.main
+    if main is None or not main.version or not _turn(view, main):
+        return None
+    if main.version in refusals and main.version != view.running:
+        again = _retry_at(view)
+        return main.version if again is not None and now >= again else None
+    return main.version
+
+
+def _turn(view: View, main: Published) -> bool:
+    return view.running == "" or view.pod in main.pods or EVERY_POD in main.pods
+
+
+def _retry_at(view: View) -> float | None:
+    """When the version in force is due for another load, None when it is not."""
+    main = view.main
+    refusal = (view.refusals or {}).get(main.version) if main is not None else None
+    if main is None or refusal is None or refusal.failure.phase != "load" or not _turn(view, main):
+        return None
+    return None if main.version == view.running else refusal.at + RETRY_LOAD

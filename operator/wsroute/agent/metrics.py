@@ -1,0 +1,61 @@
+"""The agent's metrics, in a registry of their own. Labels take their values from short, fixed lists."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The Prometheus text format of :meth:`AgentMetrics.render`."""
+
+
+class AgentMetrics:
+    """All collectors of one agent."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._applied = Counter(
+            "wsroute_agent_applied_total",
+            "Versions by outcome: applied, refused-test, refused-load, unavailable (nginx's script did not answer).",
+            ["outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "wsroute_agent_apply_seconds",
+            "Time to test, load and verify a version.",
+            buckets=(0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0),
+            registry=registry,
+        )
+        self._acknowledged = Counter(
+            "wsroute_agent_acknowledgements_total",
+            "Writes of this pod's state by outcome: written, failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._version = Gauge(
+            "wsroute_agent_version_info", "The version that nginx answers with.", ["version"], registry=registry
+        )
+        self._sockets = Gauge(
+            "wsroute_agent_sockets", "Established client connections on the listeners' ports.", registry=registry
+        )
+
+    def applied(self, outcome: str, *, seconds: float | None = None) -> None:
+        """A version came to this outcome, after so many seconds where it was loaded."""
+        self._applied.labels(outcome).inc()
+        if seconds is not None:
+            self._seconds.observe(seconds)
+
+    def acknowledged(self, ok: bool) -> None:
+        """Our state was written, or not."""
+        self._acknowledged.labels("written" if ok else "failed").inc()
+
+    def state(self, *, version: str, sockets: int) -> None:
+        """What runs, and how many clients are connected."""
+        self._version.clear()
+        self._version.labels(version).set(1)
+        self._sockets.set(sockets)
+
+    def render(self) -> bytes:
+        """The text that ``/metrics`` answers."""
+        return generate_latest(self._registry)

@@ -1,0 +1,441 @@
+#!/bin/sh
+# Runs nginx for wsroute: start.sh CONF RUN BOOTSTRAP
+#
+#   CONF       the folder with the versions, <version>.conf, which the agent writes
+#   RUN        the folder for all that nginx and this script make; nobody else writes there, but into the FIFO
+#   BOOTSTRAP  the configuration to start with before the first version was loaded
+#
+# Environment: WSROUTE_NGINX, the binary (default: nginx). WSROUTE_TERM_DELAY, the seconds for which nginx goes on
+# serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5).
+#
+# Commands are lines in the FIFO RUN/control; the answer is the file RUN/results/ID, `ok` or `failed` in its first line
+# and nginx's words below:
+#   test ID VERSION   has nginx check CONF/VERSION.conf; what is being served is not touched
+#   load ID VERSION   brings it in; `ok` once no accepting worker runs anything else, `failed` if nginx went on as before
+#   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
+# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, cool), which only make it look.
+#
+# The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
+#
+# Processes: the main shell (PID 1 in the container) does nothing but wait, which is the one state in which a shell hears
+# a signal without fail, and in which it buries orphans. The controller obeys the FIFO. The keeper waits for nginx. nginx
+# has a process group of its own, so that the workers of a killed master can still be told to go.
+
+set -u
+umask 027
+LC_ALL=C
+export LC_ALL
+
+CONF=$1
+RUN=$2
+BOOTSTRAP=$3
+# nginx itself reads a variable NGINX: the sockets that it inherits.
+unset NGINX
+BINARY=${WSROUTE_NGINX:-nginx}
+DELAY=${WSROUTE_TERM_DELAY:-5}
+
+# About 10 s in steps of about 6 ms: nginx needs one second for 10,000 routes.
+PATIENCE=1600
+# About 1 s, for workers to close their listeners.
+BURIAL=160
+
+say() {
+    printf 'wsroute: %s\n' "$*" >&2
+}
+
+nap() {
+    # Fractions are no POSIX, but coreutils and busybox know them.
+    sleep 0.005 2>/dev/null || sleep 1
+}
+
+# later SECONDS WORD: puts a word into the FIFO after a while. Nothing is held open meanwhile but the FIFO.
+later() {
+    (
+        sleep "$1" 3>&-
+        echo "$2" >&3
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# --- Processes ------------------------------------------------------------------------------------------------------
+
+# kin FIELD PID: sets $kin to the processes whose parent (FIELD ppid) or process group (pgrp) is PID.
+kin() {
+    kin=
+    if [ "$1" = ppid ] && [ -r "/proc/$2/task/$2/children" ]; then
+        # The kernel may leave out a child when another one ends while it reads: two equal answers are believed.
+        kin_before=-
+        while [ "$kin" != "$kin_before" ]; do
+            kin_before=$kin
+            kin=
+            read -r kin 2>/dev/null <"/proc/$2/task/$2/children"
+        done
+        return 0
+    fi
+    for kin_entry in /proc/[0-9]*; do
+        kin_line=
+        read -r kin_line 2>/dev/null <"$kin_entry/stat" || continue
+        # What follows the name in parentheses: state, parent, process group.
+        kin_line=${kin_line##*) }
+        kin_line=${kin_line#* }
+        case $1 in
+            ppid) kin_of=${kin_line%% *} ;;
+            *)
+                kin_line=${kin_line#* }
+                kin_of=${kin_line%% *}
+                ;;
+        esac
+        [ "$kin_of" = "$2" ] && kin="$kin ${kin_entry#/proc/}"
+    done
+    return 0
+}
+
+# accepting FIELD PID: sets $accepting to those of kin's processes that are workers and take new connections.
+# A worker has its title once it is initialised, and another one from the moment at which it has closed its listeners.
+accepting() {
+    accepting=
+    kin "$1" "$2"
+    for accepting_pid in $kin; do
+        accepting_title=
+        read -r accepting_title 2>/dev/null <"/proc/$accepting_pid/cmdline"
+        case $accepting_title in
+            *'worker process is shutting down'*) ;;
+            *'worker process'*) accepting="$accepting $accepting_pid" ;;
+        esac
+    done
+}
+
+# retire GROUP: has the workers of a master that is gone finish their sockets, and waits until none accepts any more.
+retire() {
+    kill -s QUIT -- "-$1" 2>/dev/null || return 0
+    retired="$retired $1"
+    retire_step=0
+    while accepting pgrp "$1" && [ -n "$accepting" ] && [ "$retire_step" -lt "$BURIAL" ]; do
+        retire_step=$((retire_step + 1))
+        nap
+    done
+}
+
+# --- nginx ----------------------------------------------------------------------------------------------------------
+
+# Runs nginx to its end, in a shell of its own. RUN/master holds the PID meanwhile, RUN/ended the status afterwards.
+keep() {
+    setsid "$BINARY" -e "$RUN/error.log" -p "$RUN" -c "$RUN/nginx.conf" -g 'daemon off;' </dev/null 3>&- &
+    echo "$!" >"$RUN/master"
+    wait "$!"
+    echo "$?" >"$RUN/ended"
+    echo ended >&3
+}
+
+# point FILE: makes RUN/nginx.conf a link to it, in one step.
+point() {
+    ln -sf "$1" "$RUN/nginx.conf.new" && mv -f "$RUN/nginx.conf.new" "$RUN/nginx.conf" && target=$1
+}
+
+# Sets $words to nginx's complaints since the log was last emptied; false when there are none of that level.
+complaints() {
+    [ -s "$RUN/error.log" ] && words=$(grep -F "[$1]" "$RUN/error.log" | head -n 8) && [ -n "$words" ]
+}
+
+# Starts nginx with what RUN/nginx.conf points to and sets $master. False when it came to have no workers; $words says
+# why, and $master is empty.
+start_nginx() {
+    rm -f "$RUN/master" "$RUN/ended" "$RUN/admin.sock" "$RUN/refuse.sock"
+    : >"$RUN/error.log"
+    keep &
+    step=0
+    while [ "$step" -lt "$PATIENCE" ]; do
+        if [ -e "$RUN/ended" ]; then
+            complaints emerg || complaints alert || words='nginx ended without a word.'
+            # Should it have had workers already, they hold its listeners.
+            read -r master <"$RUN/master" && retire "$master"
+            master=
+            return 1
+        fi
+        if [ -s "$RUN/master" ]; then
+            read -r master <"$RUN/master"
+            accepting ppid "$master"
+            [ -n "$accepting" ] && return 0
+        fi
+        step=$((step + 1))
+        nap
+    done
+    complaints emerg || complaints alert || words='nginx started no workers within 10 seconds.'
+    [ -z "$master" ] || drop_master
+    return 1
+}
+
+# Kills the master and has its workers finish: asked to quit, it would later remove its successor's sockets.
+drop_master() {
+    kill -s KILL "$master" 2>/dev/null
+    retire "$master"
+    master=
+    # Its keeper has to say so before another one starts.
+    drop_step=0
+    while [ ! -e "$RUN/ended" ] && [ "$drop_step" -lt "$BURIAL" ]; do
+        drop_step=$((drop_step + 1))
+        nap
+    done
+}
+
+# reload: has the running master read RUN/nginx.conf. True once every accepting worker is newer than the call; else
+# false, with $words, and $switched tells whether new workers were seen.
+reload() {
+    accepting ppid "$master"
+    old=" $accepting "
+    switched=
+    : >"$RUN/error.log"
+    kill -s HUP "$master"
+    step=0
+    while [ "$step" -lt "$PATIENCE" ]; do
+        accepting ppid "$master"
+        remaining=
+        for pid in $accepting; do
+            case $old in
+                *" $pid "*) remaining="$remaining $pid" ;;
+                *) switched=1 ;;
+            esac
+        done
+        [ -n "$switched" ] && [ -z "$remaining" ] && [ -n "$accepting" ] && return 0
+        if [ -e "$RUN/ended" ]; then
+            complaints emerg || complaints alert || words='nginx ended while it loaded this version.'
+            return 1
+        fi
+        if complaints emerg; then
+            case $words in
+                *'still could not bind()'*) return 1 ;;
+                # nginx tries an address that is in use five times, half a second apart, and may yet succeed.
+                *'failed (98: '*) ;;
+                *) return 1 ;;
+            esac
+        fi
+        # The master sleeps for 100 ms between starting the new workers and telling the old ones to go. Here they hear it
+        # as soon as a new one works. Nothing is lost: both generations share the listeners and their queues. (A worker
+        # without sockets ends at once, and the master, which can't tell it any more, logs `sendmsg() failed`.)
+        if [ -n "$switched" ]; then
+            for pid in $remaining; do
+                kill -s QUIT "$pid" 2>/dev/null
+            done
+        fi
+        step=$((step + 1))
+        nap
+    done
+    complaints emerg || complaints alert || words='The old workers did not make way for new ones within 10 seconds.'
+    return 1
+}
+
+# load_version VERSION: false, with $words, when nginx goes on with what it had.
+load_version() {
+    if ! serving; then
+        words='nginx is ending.'
+        return 1
+    fi
+    if [ ! -f "$CONF/$1.conf" ]; then
+        words="There is no file $CONF/$1.conf."
+        return 1
+    fi
+    before=$target
+    if ! point "$CONF/$1.conf"; then
+        words="The link $RUN/nginx.conf can't be written."
+        return 1
+    fi
+    if [ -z "$master" ]; then
+        start_nginx && return 0
+        point "$before"
+        later 1 retry
+        return 1
+    fi
+    reload && return 0
+    point "$before"
+    # Should the master have died, its keeper's word lies in the FIFO already.
+    if [ -n "$switched" ] && [ ! -e "$RUN/ended" ]; then
+        refusal=$words
+        reload || say "the version before could not be brought back: $words"
+        words=$refusal
+    fi
+    return 1
+}
+
+# --- The controller -------------------------------------------------------------------------------------------------
+
+# answer ID OUTCOME WORDS. Only the last few answers are kept.
+answer() {
+    if printf '%s\n%s\n' "$2" "$3" >"$RUN/results/.new" && mv -f "$RUN/results/.new" "$RUN/results/$1"; then
+        # shellcheck disable=SC2086 # IDs have no blanks
+        set -- "$1" $answered
+        answered=$1
+        [ $# -gt 1 ] && answered="$answered $2"
+        [ $# -gt 2 ] && answered="$answered $3"
+        [ $# -gt 3 ] && rm -f "$RUN/results/$4"
+    else
+        say "the answer to $1 can't be written"
+    fi
+}
+
+# valid ID VERSION: the agent is trusted to command, but not to name paths.
+valid() {
+    case $1 in '' | *[!a-z0-9-]*) return 1 ;; esac
+    case $2 in *[!0-9a-f]*) return 1 ;; esac
+    [ "${#1}" -le 40 ] && [ "${#2}" -eq 12 ]
+}
+
+serve() {
+    if start_nginx; then
+        say "nginx serves $target"
+        pause=1
+    else
+        say "nginx does not start with $target: $words"
+        later "$pause" retry
+        [ "$pause" -lt 5 ] && pause=$((pause + 1))
+    fi
+}
+
+serving() {
+    [ "$state" = serving ] || [ "$state" = leaving ]
+}
+
+quit_nginx() {
+    state=quitting
+    [ -n "$master" ] && kill -s QUIT "$master"
+    finish_if_over
+}
+
+# Ends the controller once nginx and all workers of masters that were killed are gone.
+finish_if_over() {
+    [ -z "$master" ] || return 0
+    still=
+    for group in $retired; do
+        kill -s 0 -- "-$group" 2>/dev/null && still="$still $group"
+    done
+    retired=$still
+    if [ -n "$retired" ]; then
+        later 0.2 ended
+        return 0
+    fi
+    say 'nginx has ended'
+    : >"$RUN/finished"
+    exit 0
+}
+
+# The keeper says that the master is gone, or a timer that it is time to look again.
+ended() {
+    # Without the main shell nobody hears signals, and another instance may have taken over.
+    kill -s 0 "$$" 2>/dev/null || exit 0
+    if [ -n "$master" ] && [ -e "$RUN/ended" ]; then
+        read -r status <"$RUN/ended"
+        group=$master
+        master=
+        if serving; then
+            say "nginx ended with status $status; its workers finish their sockets"
+            retire "$group"
+            # At once, but no more than once a second when it dies again and again.
+            if [ -n "$hot" ]; then
+                later 1 retry
+            else
+                hot=1
+                later 5 cool
+                serve
+            fi
+        fi
+    fi
+    serving || finish_if_over
+}
+
+hurry() {
+    case $state in
+        serving)
+            state=leaving
+            say "told to end: nginx goes on serving for $DELAY s"
+            if [ "$DELAY" = 0 ]; then quit_nginx; else later "$DELAY" leave; fi
+            ;;
+        leaving) quit_nginx ;;
+        quitting)
+            state=stopping
+            for group in $master $retired; do
+                kill -s TERM -- "-$group" 2>/dev/null
+            done
+            ;;
+    esac
+}
+
+controller() {
+    state=serving
+    retired=
+    answered=
+    hot=
+    pause=1
+    words=
+    # Left by a controller that was killed: its workers keep their sockets, and a new master takes the listeners.
+    master=
+    if [ -s "$RUN/master" ]; then
+        read -r left_over <"$RUN/master"
+        title=
+        read -r title 2>/dev/null <"/proc/$left_over/cmdline"
+        case $title in
+            'nginx: master process'*"$RUN/nginx.conf"*)
+                master=$left_over
+                drop_master
+                ;;
+        esac
+    fi
+    target=$(readlink "$RUN/nginx.conf")
+    [ -f "$target" ] || point "$BOOTSTRAP"
+    serve
+    while :; do
+        if ! read -r verb id version rest <&3; then
+            say 'the FIFO can not be read'
+            exit 1
+        fi
+        case $verb in
+            test)
+                valid "$id" "$version" || continue
+                "$BINARY" -t -q -e stderr -p "$RUN" -c "$CONF/$version.conf" </dev/null \
+                    >"$RUN/words" 2>&1 3>&- && outcome=ok || outcome=failed
+                words=
+                [ -s "$RUN/words" ] && words=$(tail -c 4000 "$RUN/words")
+                answer "$id" "$outcome" "$words"
+                ;;
+            load)
+                valid "$id" "$version" || continue
+                if load_version "$version"; then
+                    answer "$id" ok ''
+                    say "loaded $version"
+                else
+                    answer "$id" failed "$words"
+                    say "$version was refused: $words"
+                fi
+                ;;
+            quit)
+                valid "$id" 000000000000 || continue
+                answer "$id" ok ''
+                quit_nginx
+                ;;
+            hurry) hurry ;;
+            leave) [ "$state" = leaving ] && quit_nginx ;;
+            ended) ended ;;
+            retry) serving && [ -z "$master" ] && serve ;;
+            cool) hot= ;;
+            *) say 'a line in the FIFO was no command' ;;
+        esac
+    done
+}
+
+# --- Main -----------------------------------------------------------------------------------------------------------
+
+mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
+rm -f "$RUN/control" "$RUN/finished" "$RUN"/results/* "$RUN/results/.new"
+mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
+# QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
+trap 'echo hurry >&3' TERM INT QUIT
+
+version=$("$BINARY" -v 2>&1 3>&-)
+version=${version#*nginx/}
+printf '%s\n' "${version%%[!0-9.]*}" >"$RUN/nginx-version"
+
+while [ ! -e "$RUN/finished" ]; do
+    controller &
+    controller=$!
+    while kill -s 0 "$controller" 2>/dev/null; do
+        wait "$controller"
+    done
+    [ -e "$RUN/finished" ] || sleep 1
+done

@@ -1,0 +1,358 @@
+"""The models of a WebSocketBalancer's ``spec``: what a cluster's administrator writes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from wsroute.api.common import (
+    DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_IDLE_TIMEOUT,
+    IDLE_RULE,
+    LoadBalancing,
+    Timeouts,
+    cel_duration,
+    header_key,
+)
+from wsroute.api.fields import (
+    DnsLabel,
+    Domain,
+    Duration,
+    HeaderName,
+    HostPattern,
+    IntOrText,
+    LabelKey,
+    LabelMap,
+    Labels,
+    LabelValue,
+    Model,
+    Network,
+    ObjectName,
+    Rule,
+    many,
+)
+from wsroute.api.values import WORKER_PROCESSES
+
+DEFAULT_WORKER_CONNECTIONS: Final = 16_384
+
+RESERVED_PORTS: Final = (8081, 8082)
+"""Ports of every balancer pod that are not for listeners: readiness, and the agent."""
+
+
+class DeploymentRef(Model):
+    """A Deployment in the balancer's namespace."""
+
+    name: ObjectName = Field(description="Name of the Deployment.")
+
+
+class ServiceRef(Model):
+    """A Service in the balancer's namespace."""
+
+    name: DnsLabel = Field(description="Name of the Service.")
+
+
+class Public(Model):
+    """What clients see of a listener, behind a load balancer or a TLS proxy."""
+
+    scheme: Literal["ws", "wss"] = Field(description="ws, or wss where something in front of the balancer ends TLS.")
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="Port that clients connect to; 80 for ws and 443 for wss when left out."
+    )
+
+
+class Listener(Model):
+    """A port on which the balancer's pods accept connections, on IPv4 and IPv6."""
+
+    name: DnsLabel = Field(description="Name of the listener, for the listeners of routes.")
+    port: Annotated[int, Field(ge=1024, le=65535)] = Field(
+        description="Port on the balancer's pods. 8081 and 8082 are reserved."
+    )
+    protocol: Literal["HTTP"] = Field(description="HTTP: handshakes without TLS.")
+    public: Public | None = Field(
+        default=None, description="What clients see of the listener. ws and the listener's own port when left out."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=" && ".join(f"self.port != {port}" for port in RESERVED_PORTS),
+            sentence="The ports 8081 and 8082 are reserved on balancer pods: choose another one, as 8080",
+            broken=lambda listener: [".port"] if listener.port in RESERVED_PORTS else [],
+            field=".port",
+        ),
+    )
+
+    @property
+    def public_scheme(self) -> Literal["ws", "wss"]:
+        """The scheme of the listener's URLs."""
+        return self.public.scheme if self.public else "ws"
+
+    @property
+    def public_port(self) -> int:
+        """The port of the listener's URLs."""
+        if self.public is None:
+            return self.port
+        if self.public.port is not None:
+            return self.public.port
+        return {"ws": 80, "wss": 443}[self.public.scheme]
+
+
+class LabelRequirement(Model):
+    """One requirement of a label selector."""
+
+    key: LabelKey = Field(description="Key of the label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
+        description="In and NotIn compare with values, Exists and DoesNotExist look at the key alone."
+    )
+    values: tuple[LabelValue, ...] = many("atomic", "Values for In and NotIn.", minimum=0, maximum=16, default=())
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+            sentence="In and NotIn need at least one value, Exists and DoesNotExist take none",
+            broken=lambda item: [".values"] if (item.operator in ("In", "NotIn")) != bool(item.values) else [],
+            field=".values",
+        ),
+    )
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels meet the requirement, as ``metav1.LabelSelectorRequirement`` means it."""
+        if self.operator in ("Exists", "DoesNotExist"):
+            return (self.key in labels) == (self.operator == "Exists")
+        return (labels.get(self.key) in self.values) == (self.operator == "In")
+
+
+class LabelSelector(Model):
+    """Which namespaces are meant: those that meet all requirements."""
+
+    match_labels: Annotated[Labels, LabelMap(16)] = Field(default=(), description="Labels that a namespace must have.")
+    match_expressions: tuple[LabelRequirement, ...] = many(
+        "atomic", "Further requirements.", minimum=0, maximum=16, default=()
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                "(has(self.matchLabels) && self.matchLabels.size() > 0) || "
+                "(has(self.matchExpressions) && self.matchExpressions.size() > 0)"
+            ),
+            sentence="An empty selector would select every namespace: write from: All if that is meant",
+            broken=lambda selector: [] if selector.match_labels or selector.match_expressions else [""],
+        ),
+    )
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected."""
+        return all(labels.get(key) == value for key, value in self.match_labels) and all(
+            requirement.matches(labels) for requirement in self.match_expressions
+        )
+
+
+def _selector_misplaced(namespaces: "AllowedNamespaces") -> Iterator[str]:
+    if (namespaces.from_ == "Selector") != (namespaces.selector is not None):
+        yield ".selector"
+
+
+class AllowedNamespaces(Model):
+    """The namespaces whose routes a balancer serves."""
+
+    from_: Literal["Same", "All", "Selector"] = Field(
+        alias="from",
+        description="Same: the balancer's own namespace. All: every namespace. Selector: those that selector selects.",
+    )
+    selector: LabelSelector | None = Field(
+        default=None, description="Selects namespaces by their labels; with from: Selector."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            # Backquotes would be right for Go; CEL escapes nothing but its own reserved words, and "from" is none.
+            cel="(self.from == 'Selector') == has(self.selector)",
+            sentence="A selector must be given with from: Selector, and only then",
+            broken=_selector_misplaced,
+            field=".selector",
+        ),
+    )
+
+
+class AllowedRoutes(Model):
+    """Which routes a balancer serves."""
+
+    namespaces: AllowedNamespaces | None = Field(
+        default=None, description="Namespaces whose routes are served. The balancer's own when left out."
+    )
+    hosts: tuple[HostPattern, ...] = many(
+        "set",
+        "Hosts that routes may claim beside <name>--<namespace>.<domain>: a host, *.example.com (one label) or *.",
+        minimum=0,
+        maximum=64,
+        default=(),
+    )
+    max_per_namespace: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="How many routes of one namespace are served, the oldest first. Unlimited when left out.",
+    )
+    manual_endpoints: bool = Field(
+        default=False,
+        description=(
+            "Whether routes may use EndpointSlices that were not made by Kubernetes, or whose endpoints are no pods of "
+            "the Service's namespace. false when left out."
+        ),
+    )
+
+    @property
+    def from_namespaces(self) -> Literal["Same", "All", "Selector"]:
+        """Where routes may come from."""
+        return self.namespaces.from_ if self.namespaces else "Same"
+
+    def admits_namespace(self, namespace: str, *, labels: Mapping[str, str], own: str) -> bool:
+        """Whether routes of a namespace with these labels are served by a balancer that lives in ``own``."""
+        if self.namespaces is None or self.namespaces.from_ == "Same":
+            return namespace == own
+        if self.namespaces.from_ == "All":
+            return True
+        return self.namespaces.selector is not None and self.namespaces.selector.matches(labels)
+
+
+class Reload(Model):
+    """How a new configuration is brought in."""
+
+    strategy: Literal["InPlace"] = Field(
+        description="InPlace: each pod's agent reloads its nginx, one canary pod first. The default."
+    )
+
+
+class Defaults(Model):
+    """What counts where a route leaves a field out."""
+
+    timeouts: Timeouts | None = Field(default=None, description="How long to wait for what.")
+    ping_interval: Duration | None = Field(default=None, description="How often applications send WebSocket pings.")
+    load_balancing: LoadBalancing | None = Field(
+        default=None, description="How an endpoint is chosen for a new socket."
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (IDLE_RULE,)
+
+
+class Maximums(Model):
+    """What no route may exceed."""
+
+    idle: Duration | None = Field(default=None, description="Longest timeouts.idle of a route.")
+
+
+class Nginx(Model):
+    """Settings of nginx itself."""
+
+    worker_processes: Annotated[int | str, IntOrText(1, 64, WORKER_PROCESSES)] = Field(
+        default="auto", description="Worker processes of nginx: 1 to 64, or auto (when left out) for one for each core."
+    )
+    worker_connections: Annotated[int, Field(ge=64, le=1_048_576)] = Field(
+        default=DEFAULT_WORKER_CONNECTIONS,
+        description="Connections of one worker process; a proxied socket takes two. 16384 when left out.",
+    )
+
+
+def _same_ports(spec: "WebSocketBalancerSpec") -> Iterator[str]:
+    seen: set[int] = set()
+    for index, listener in enumerate(spec.listeners):
+        if listener.port in seen:
+            yield f".listeners[{index}].port"
+        seen.add(listener.port)
+
+
+def _default_above_maximum(spec: "WebSocketBalancerSpec") -> Iterable[str]:
+    own = spec.defaults.timeouts.idle if spec.defaults.timeouts else None
+    maximum = spec.maximum_idle
+    return [".defaults.timeouts.idle"] if own is not None and maximum is not None and own > maximum else []
+
+
+class WebSocketBalancerSpec(Model):
+    """An nginx Deployment that serves routes, and what it lets them do."""
+
+    data_plane: Literal["Static"] = Field(
+        description="Static: routes are blocks of nginx.conf, and a change is brought in by a reload in place."
+    )
+    deployment_ref: DeploymentRef | None = Field(
+        default=None, description="The nginx Deployment that is driven; the operator never creates or deletes it."
+    )
+    service_ref: ServiceRef | None = Field(
+        default=None, description="The Service in front of the Deployment, whose addresses the status shows."
+    )
+    domain: Domain | None = Field(
+        default=None, description="Domain of routes that name no host: they get <name>--<namespace>.<domain>."
+    )
+    listeners: tuple[Listener, ...] = many(
+        "map", "Ports on which the balancer's pods accept connections.", minimum=1, maximum=16, key="name"
+    )
+    allowed_routes: AllowedRoutes = Field(
+        default=AllowedRoutes(),
+        description=(
+            "Which routes are served. Those of the balancer's own namespace with hosts of its domain when left out."
+        ),
+    )
+    reload: Reload = Field(default=Reload(strategy="InPlace"), description="How a new configuration is brought in.")
+    trusted_proxies: tuple[Network, ...] = many(
+        "set",
+        "Networks of the proxies in front of the balancer, whose X-Forwarded headers are believed and extended.",
+        minimum=0,
+        maximum=64,
+        default=(),
+    )
+    request_headers: tuple[HeaderName, ...] = many(
+        "set", "Names of the headers that routes may set or remove.", minimum=0, maximum=64, default=()
+    )
+    defaults: Defaults = Field(default=Defaults(), description="What counts where a route leaves a field out.")
+    maximums: Maximums = Field(default=Maximums(), description="What no route may exceed.")
+    nginx: Nginx = Field(default=Nginx(), description="Settings of nginx itself.")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.listeners.all(listener, self.listeners.exists_one(other, other.port == listener.port))",
+            sentence="Each listener must have a port of its own",
+            broken=_same_ports,
+            field=".listeners",
+        ),
+        Rule(
+            cel=(
+                "!has(self.maximums) || !has(self.maximums.idle) || "
+                "!has(self.defaults) || !has(self.defaults.timeouts) || !has(self.defaults.timeouts.idle) || "
+                f"{cel_duration('self.defaults.timeouts.idle')} <= {cel_duration('self.maximums.idle')}"
+            ),
+            sentence="defaults.timeouts.idle must not exceed maximums.idle",
+            broken=_default_above_maximum,
+            field=".defaults",
+        ),
+    )
+
+    @property
+    def default_connect_timeout(self) -> int:
+        """Milliseconds for routes that don't say."""
+        own = self.defaults.timeouts.connect if self.defaults.timeouts else None
+        return DEFAULT_CONNECT_TIMEOUT if own is None else own
+
+    @property
+    def default_idle_timeout(self) -> int:
+        """Milliseconds for routes that don't say; never above the maximum."""
+        own = self.defaults.timeouts.idle if self.defaults.timeouts else None
+        if own is not None:
+            return own
+        return min(DEFAULT_IDLE_TIMEOUT, self.maximum_idle or DEFAULT_IDLE_TIMEOUT)
+
+    @property
+    def maximum_idle(self) -> int | None:
+        """Milliseconds that no route's idle timeout may exceed, or None."""
+        return self.maximums.idle
+
+    @property
+    def worker_processes(self) -> int | None:
+        """nginx's worker processes; None means one for each core."""
+        chosen = self.nginx.worker_processes
+        return chosen if isinstance(chosen, int) else None
+
+    @property
+    def worker_connections(self) -> int:
+        """Connections of one worker process."""
+        return self.nginx.worker_connections
+
+    def permits_header(self, name: str) -> bool:
+        """Whether routes may set or remove a header: names that differ only in case or in - and _ are the same."""
+        return header_key(name) in {header_key(permitted) for permitted in self.request_headers}

@@ -1,0 +1,1 @@
+"""The doors: the `wsroute` command and its subcommands."""

@@ -1,0 +1,166 @@
+"""Manifests in files: found, read, checked for shape, and made into the objects that an API server would have made.
+
+Only the functions that take a Path touch the disk; the rest is pure.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+SIZE_LIMIT: Final = 16 * 1024 * 1024
+
+KINDS: Final = {
+    ("wsroute.dev/v1alpha1", "WebSocketRoute"),
+    ("wsroute.dev/v1alpha1", "WebSocketBalancer"),
+    ("v1", "Service"),
+    ("v1", "Namespace"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+}
+"""What the offline commands understand; other kinds in the same files are somebody else's business."""
+
+# The loader in C is ten times as fast; the other one is there where PyYAML was built without it.
+_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ManifestError(ValueError):
+    """A file can't be used. The text names the file, the place, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object and the file that it stands in."""
+
+    source: str
+    body: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``Kind namespace/name``, for messages."""
+        meta = self.body["metadata"]
+        return f"{self.body['kind']} {meta.get('namespace', '')}/{meta['name']}".replace(" /", " ")
+
+
+def parse_file(source: str, text: str) -> tuple[Manifest, ...]:
+    """Read the documents of one file. Raises ManifestError; documents of other kinds are left out."""
+    try:
+        documents = list(yaml.load_all(text, Loader=_Loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ManifestError(f"{source}{place}: this is not YAML: {error.problem or error}.") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ManifestError(f"{source}: this is not YAML: {_first_line(error)}.") from error
+    manifests = []
+    for number, document in enumerate(documents, start=1):
+        for body in _objects(document):
+            manifest = _manifest(source, number, body)
+            if manifest is not None:
+                manifests.append(manifest)
+    return tuple(manifests)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _objects(document: Any) -> Iterable[Any]:
+    if document is None:
+        return ()
+    if isinstance(document, Mapping) and document.get("kind") == "List":
+        items = document.get("items")
+        return items if isinstance(items, list) else ()
+    return (document,)
+
+
+def _manifest(source: str, number: int, body: Any) -> Manifest | None:
+    where = f"{source}, document {number}"
+    if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+        raise ManifestError(f"{where}: this is not a Kubernetes object; it needs apiVersion, kind and metadata.")
+    if (body.get("apiVersion"), body["kind"]) not in KINDS:
+        return None
+    meta = body.get("metadata")
+    name = meta.get("name") if isinstance(meta, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ManifestError(f"{where}: metadata.name is missing; give the {body['kind']} a name.")
+    return Manifest(source=source, body=_as_stored(body))
+
+
+def _as_stored(body: dict[str, Any]) -> dict[str, Any]:
+    """Add the metadata that an API server would have added, as far as a pass reads it.
+
+    All objects count as equally old, so that names alone decide who owns a host.
+    """
+    meta = dict(body["metadata"])
+    if body["kind"] != "Namespace":
+        meta.setdefault("namespace", "default")
+    meta["uid"] = f"{body['kind']}/{meta.get('namespace', '')}/{meta['name']}"
+    meta.setdefault("resourceVersion", "1")
+    meta.setdefault("generation", 1)
+    meta.setdefault("creationTimestamp", "1970-01-01T00:00:00Z")
+    return {**body, "metadata": meta}
+
+
+def with_namespaces(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """Add a Namespace for each namespace that is used and not written down, as a cluster would have it."""
+    written = {m.body["metadata"]["name"] for m in manifests if m.body["kind"] == "Namespace"}
+    used = {m.body["metadata"].get("namespace") for m in manifests if m.body["kind"] != "Namespace"}
+    missing = sorted(name for name in used if isinstance(name, str) and name not in written)
+    added = (
+        Manifest(
+            source="",
+            body=_as_stored(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Namespace",
+                    "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+                }
+            ),
+        )
+        for name in missing
+    )
+    return (*manifests, *added)
+
+
+def folder_of_manifests(folder: Path) -> Path:
+    """The folder itself, or its subfolder ``standalone`` where it has no manifests of its own."""
+    if not folder.is_dir():
+        raise ManifestError(f"{folder} is not a folder; name one that holds manifests (*.yaml).")
+    inner = folder / "standalone"
+    if not manifest_files(folder) and inner.is_dir():
+        return inner
+    return folder
+
+
+def manifest_files(folder: Path) -> list[Path]:
+    """The manifests directly in a folder, sorted; hidden files (an editor's) are not read."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_file(path: Path) -> str:
+    """The text of a manifest. Raises ManifestError when it can't be read or is too large."""
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ManifestError(f"{path}: this file has more than {SIZE_LIMIT:,} bytes; split it.")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: this file is not UTF-8 text.") from error
+    except OSError as error:
+        raise ManifestError(f"{path}: can't be read: {error.strerror}.") from error
+
+
+def read_paths(paths: Sequence[Path]) -> tuple[Manifest, ...]:
+    """The manifests of files and folders, in the order given."""
+    manifests: list[Manifest] = []
+    for path in paths:
+        files = manifest_files(folder_of_manifests(path)) if path.is_dir() else [path]
+        for file in files:
+            manifests.extend(parse_file(str(file), read_file(file)))
+    return tuple(manifests)

@@ -1,0 +1,1 @@
+"""The operator's process: watches, passes, rollouts, statuses. The only package that knows kopf."""

@@ -1,0 +1,128 @@
+"""Everything that reaches the state goes through here: watch events, lists, and the answers to our own writes.
+
+The feed belongs to one event loop. It says when a pass could come to another result, and only once every kind has been
+listed: before that a pass would see objects missing.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wsroute.cluster.kinds import Kind, Record, parse_record
+from wsroute.cluster.objects import Key
+from wsroute.cluster.state import ClusterState
+from wsroute.kube import port
+
+RESOURCES: Final = {
+    Kind.ROUTE: port.ROUTES,
+    Kind.BALANCER: port.BALANCERS,
+    Kind.SERVICE: port.SERVICES,
+    Kind.ENDPOINT_SLICE: port.ENDPOINT_SLICES,
+    Kind.NAMESPACE: port.NAMESPACES,
+    Kind.POD: port.PODS,
+    Kind.DEPLOYMENT: port.DEPLOYMENTS,
+    Kind.CONFIG_MAP: port.CONFIG_MAPS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A watch event. ``record`` is None when the object is gone, or has become unusable, which is the same to us."""
+
+    kind: Kind
+    key: Key
+    uid: str
+    record: Record | None
+
+
+def read_change(kind: Kind, raw: Any, *, deleted: bool) -> Change | None:
+    """A watch event's object as a change; None when it does not even say which object it is. Never raises."""
+    metadata = raw.get("metadata") if isinstance(raw, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    namespace, name, uid = (metadata.get(field) or "" for field in ("namespace", "name", "uid"))
+    if not (isinstance(namespace, str) and isinstance(name, str) and name and isinstance(uid, str)):
+        return None
+    record = None if deleted else parse_record(kind, raw)
+    return Change(kind, record.meta.key if record is not None else Key(namespace, name), uid, record)
+
+
+def read_all(kind: Kind, items: Iterable[Any]) -> list[Record]:
+    """The usable objects of a list."""
+    return [record for item in items if (record := parse_record(kind, item)) is not None]
+
+
+class Feed:
+    """Feeds a state. ``changed`` is called whenever a pass could come to another result.
+
+    ``split`` are the kinds that are listed for each of ``namespaces`` apart: they are complete when each was listed.
+    """
+
+    def __init__(
+        self,
+        state: ClusterState,
+        *,
+        changed: Callable[[], None],
+        split: Iterable[Kind] = (),
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        self.state = state
+        self.synced = asyncio.Event()
+        """Set once every kind has been listed."""
+        self._changed = changed
+        self._outstanding = {kind: set(namespaces) for kind in split}
+
+    def observe(self, change: Change) -> None:
+        """Take in a watch event."""
+        if change.record is None:
+            self._tell(self.state.delete(change.kind, change.key, change.uid))
+        else:
+            self._tell(self.state.upsert(change.record))
+
+    def listed(self, kind: Kind, records: Iterable[Record], version: int) -> None:
+        """Take in a list of all objects of a kind."""
+        changed = self.state.replace(kind, records, version)
+        self.state.mark_synced(kind)
+        self._tell(changed)
+
+    def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
+        """Take in a list of a kind's objects in one namespace; those of other namespaces stay."""
+        listed = {record.meta.key for record in records}
+        known = self._known(kind)
+        gone = [
+            (key, uid)
+            for key, uid, seen in known
+            if key.namespace == namespace and key not in listed and (seen <= version or version < 0)
+        ]
+        removed = [self.state.delete(kind, key, uid) for key, uid in gone]
+        taken = [self.state.upsert(record) for record in records]
+        outstanding = self._outstanding.get(kind, set())
+        outstanding.discard(namespace)
+        if not outstanding:
+            self.state.mark_synced(kind)
+        self._tell(any(removed) or any(taken))
+
+    def wrote(self, kind: Kind, raw: Any) -> None:
+        """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""
+        change = read_change(kind, raw, deleted=False)
+        if change is not None:
+            self.observe(change)
+
+    def _known(self, kind: Kind) -> list[tuple[Key, str, int]]:
+        snapshot = self.state.snapshot()
+        by_kind: dict[Kind, Any] = {
+            Kind.BALANCER: snapshot.balancers,
+            Kind.POD: snapshot.pods,
+            Kind.DEPLOYMENT: snapshot.deployments,
+            Kind.CONFIG_MAP: snapshot.config_maps,
+        }
+        return [(key, record.meta.uid, record.meta.version) for key, record in by_kind[kind].items()]
+
+    def _tell(self, changed: bool) -> None:
+        if not self.synced.is_set():
+            if self.state.ready:
+                self.synced.set()
+                self._changed()
+        elif changed:
+            self._changed()

@@ -1,0 +1,182 @@
+"""The generated ConfigMaps of a balancer: what they say, what they should say, and whether that is the same. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wsroute.cluster.objects import ConfigMap, Key
+from wsroute.controller.rollout import InForce, Trial
+from wsroute.dataplane import names
+from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
+from wsroute.dataplane.bundle import Bundle, pack
+from wsroute.dataplane.ir import Configuration
+
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
+"""The label by which people find out whose an object is."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A configuration's file as it stands in a ConfigMap, and the ports of its listeners, as an annotation has them."""
+
+    bundle: Bundle
+    ports: str
+
+
+NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "")
+"""What stands where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A ConfigMap as it should stand."""
+
+    key: Key
+    balancer: str
+    role: str
+    annotations: Mapping[str, str]
+    data: Mapping[str, str] = field(default_factory=dict)
+    binary_data: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels by which agents and operators find it."""
+        return {**MANAGED_BY, names.BALANCER_LABEL: self.balancer, names.ROLE_LABEL: self.role}
+
+
+def make_file(text: str, configuration: Configuration) -> File:
+    """Pack a file. Raises BundleError when it can't fit."""
+    ports = sorted({listener.port for listener in configuration.listeners})
+    return File(pack(text), " ".join(str(port) for port in ports))
+
+
+def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int) -> Wanted:
+    """``<balancer>-nginx``."""
+    return Wanted(
+        key=Key(balancer.namespace, names.nginx_name(balancer.name)),
+        balancer=balancer.name,
+        role=names.ROLE_NGINX,
+        annotations={
+            **_identity(in_force.version, file, epoch),
+            names.PODS_ANNOTATION: " ".join(in_force.turn),
+        },
+        data=file.bundle.data,
+        binary_data=file.bundle.binary_data,
+    )
+
+
+def wanted_trial(balancer: Key, trial: Trial, file: File, *, epoch: int) -> Wanted:
+    """``<balancer>-nginx-next`` while a version is tried."""
+    annotations = {**_identity(trial.version, file, epoch), names.CANARY_ANNOTATION: trial.canary}
+    return _next(balancer, annotations, file.bundle)
+
+
+def wanted_no_trial(balancer: Key, *, epoch: int) -> Wanted:
+    """``<balancer>-nginx-next`` while nothing is tried: it holds no file and an empty version."""
+    annotations = {**_identity("", NO_FILE, epoch), names.CANARY_ANNOTATION: ""}
+    return _next(balancer, annotations, NO_FILE.bundle)
+
+
+def _next(balancer: Key, annotations: Mapping[str, str], bundle: Bundle) -> Wanted:
+    return Wanted(
+        key=Key(balancer.namespace, names.next_name(balancer.name)),
+        balancer=balancer.name,
+        role=names.ROLE_NEXT,
+        annotations=annotations,
+        data=bundle.data,
+        binary_data=bundle.binary_data,
+    )
+
+
+def wanted_agents(balancer: Key) -> Wanted:
+    """``<balancer>-agents``, as it is made: empty. What is in it belongs to the agents."""
+    return Wanted(
+        key=Key(balancer.namespace, names.agents_name(balancer.name)),
+        balancer=balancer.name,
+        role=names.ROLE_AGENTS,
+        annotations={},
+    )
+
+
+def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
+    return {
+        names.VERSION_ANNOTATION: version,
+        names.DIGEST_ANNOTATION: file.bundle.digest,
+        names.LISTENER_PORTS_ANNOTATION: file.ports,
+        names.EPOCH_ANNOTATION: str(epoch),
+    }
+
+
+def stands(wanted: Wanted, known: ConfigMap) -> bool:
+    """Whether a ConfigMap says what it should; labels and annotations of others don't count."""
+    return (
+        known.data == wanted.data
+        and known.binary_data == wanted.binary_data
+        and all(known.annotations.get(key) == value for key, value in wanted.annotations.items())
+        and all(known.labels.get(key) == value for key, value in wanted.labels.items())
+    )
+
+
+def apply_body(wanted: Wanted, *, uid: str, version: int) -> dict[str, Any]:
+    """The server-side apply that brings it about, only on the object and the version of it that we last saw."""
+    metadata: dict[str, Any] = {
+        "namespace": wanted.key.namespace,
+        "name": wanted.key.name,
+        "uid": uid,
+        "labels": dict(wanted.labels),
+        "annotations": dict(wanted.annotations),
+    }
+    if version >= 0:
+        metadata["resourceVersion"] = str(version)
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    if wanted.data:
+        body["data"] = dict(wanted.data)
+    if wanted.binary_data:
+        body["binaryData"] = dict(wanted.binary_data)
+    return body
+
+
+def create_body(wanted: Wanted) -> dict[str, Any]:
+    """An empty object with our labels. Its content is applied afterwards, so that it has one field manager."""
+    metadata = {"namespace": wanted.key.namespace, "name": wanted.key.name, "labels": dict(wanted.labels)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def is_ours(known: ConfigMap, wanted: Wanted) -> bool:
+    """Whether an object of that name bears the label of this balancer; one that doesn't is somebody else's."""
+    return known.labels.get(names.BALANCER_LABEL) == wanted.balancer
+
+
+def read_in_force(config_map: ConfigMap | None) -> InForce | None:
+    """The version in force and whose turn it is; None when none was written yet."""
+    if config_map is None:
+        return None
+    version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
+    turn = tuple(config_map.annotations.get(names.PODS_ANNOTATION, "").split(" "))
+    return InForce(version, turn) if version else None
+
+
+def read_trial(config_map: ConfigMap | None) -> Trial | None:
+    """The version under canary; None when there is none."""
+    if config_map is None:
+        return None
+    version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
+    return Trial(version, config_map.annotations.get(names.CANARY_ANNOTATION, "")) if version else None
+
+
+def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowledgement]:
+    """What the agents said, by the name of their pod; what a hand has put there is left out."""
+    if config_map is None:
+        return {}
+    said = {pod: parse_acknowledgement(text) for pod, text in config_map.data.items()}
+    return {pod: acknowledgement for pod, acknowledgement in said.items() if acknowledgement is not None}
+
+
+def read_file(config_map: ConfigMap) -> File:
+    """The file of a ConfigMap, as it is, to be written again. The agents check it against the digest."""
+    bundle = Bundle(
+        data=config_map.data,
+        binary_data=config_map.binary_data,
+        digest=config_map.annotations.get(names.DIGEST_ANNOTATION, ""),
+    )
+    return File(bundle, config_map.annotations.get(names.LISTENER_PORTS_ANNOTATION, ""))

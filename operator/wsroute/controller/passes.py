@@ -1,0 +1,149 @@
+"""A pass with its I/O: plan, write what differs if we lead, say how it went. Called by the coalescer, one at a time."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+from wsroute.cluster.kinds import Kind
+from wsroute.cluster.objects import Key
+from wsroute.controller.balancing import BalancerPlan, Write
+from wsroute.controller.feed import Feed
+from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
+from wsroute.controller.status_writer import StatusWriter
+from wsroute.controller.writer import Outcome, Writer
+from wsroute.dataplane.names import ROLE_NEXT
+from wsroute.graph.model import GraphSettings
+from wsroute.kube.elector import Elector, NotLeadingError
+from wsroute.observability.metrics import Metrics
+
+RETRY: Final = 2.0
+"""Seconds until a ConfigMap that could not be written is tried again, when nothing asks for a pass before."""
+
+OUTLIVED: Final = 30.0
+"""Seconds for which an agent's answer outlives its pod. The watches of pods and ConfigMaps tell at different times, so
+that a new pod's answer may be seen before the pod."""
+
+
+class Passes:
+    """Makes passes over what the feed knows.
+
+    Every replica plans, so that the next leader has everything at hand; only the leader writes. ``again`` asks for
+    another pass in so many seconds.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        writer: Writer,
+        statuses: StatusWriter,
+        elector: Elector,
+        metrics: Metrics,
+        *,
+        settings: GraphSettings,
+        again: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._feed = feed
+        self._writer = writer
+        self._statuses = statuses
+        self._elector = elector
+        self._metrics = metrics
+        self._settings = settings
+        self._again = again
+        self._clock = clock
+        self._memo = PassMemo()
+        self._gone: dict[tuple[Key, str], float] = {}
+        """Since when an agent's answer has no pod."""
+        self._refused: dict[Key, str] = {}
+        """The last version of each balancer that was refused: each counts once."""
+        self.done = False
+        """Whether a pass was made since the start."""
+
+    async def make(self) -> None:
+        """Make a pass."""
+        try:
+            again = await self._make()
+        except Exception:
+            self._metrics.passes.labels("failed").inc()
+            raise
+        self._metrics.passes.labels("ok").inc()
+        self.done = True
+        if again is not None:
+            self._again(again)
+
+    async def _make(self) -> float | None:
+        state = self._feed.state
+        started = time.perf_counter()
+        result = plan_pass(state.snapshot(), self._settings, self._memo, epoch=self._elector.epoch, now=self._clock())
+        self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
+        self._metrics.set_objects({kind: state.size(kind) for kind in Kind})
+        self._count_refusals(result)
+        waits = [result.look_again]
+        if self._elector.leading:
+            try:
+                waits += await self._lead(result)
+            except NotLeadingError:
+                return None  # whoever leads now does it
+        wait = min(waits)
+        return None if math.isinf(wait) else wait
+
+    async def _lead(self, result: PassResult) -> list[float]:
+        """Write what differs; gives in how many seconds each part wants another pass."""
+        started = time.perf_counter()
+        waits = await asyncio.gather(*(self._write(plan) for plan in result.plans.values()))
+        self._metrics.pass_seconds.labels("write").observe(time.perf_counter() - started)
+        started = time.perf_counter()
+        self._statuses.aim(status_targets(result, self._memo))
+        self._metrics.pass_seconds.labels("statuses").observe(time.perf_counter() - started)
+        return [*waits, await self._prune(result)]
+
+    async def _write(self, plan: BalancerPlan) -> float:
+        """Bring the ConfigMaps of one balancer about, in their order. The agents' one comes first: they may change it,
+        not make it."""
+        outcome = Outcome.UNCHANGED
+        made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
+        for write in plan.writes:
+            outcome = await self._writer.write(write.wanted, write.known)
+            if outcome is not Outcome.WRITTEN:
+                break
+            self._count_step(plan, write)
+        if outcome.again or made.again:
+            return RETRY
+        # What was written may allow the next step at once.
+        return 0.0 if outcome is Outcome.WRITTEN else math.inf
+
+    async def _prune(self, result: PassResult) -> float:
+        """Take the answers of pods that are gone out of the agents' ConfigMaps."""
+        now = self._clock()
+        gone = {(key, name) for key, plan in result.plans.items() for name in plan.gone}
+        self._gone = {entry: self._gone.get(entry, now) for entry in gone}
+        wait = math.inf
+        for key, plan in result.plans.items():
+            since = {name: self._gone[key, name] for name in plan.gone}
+            outlived = frozenset(name for name, moment in since.items() if now - moment >= OUTLIVED)
+            if outlived:
+                await self._writer.remove_keys(plan.agents.wanted.key, outlived)
+            ahead = [moment + OUTLIVED - now for name, moment in since.items() if name not in outlived]
+            wait = min([wait, *ahead])
+        return wait
+
+    def _count_step(self, plan: BalancerPlan, write: Write) -> None:
+        decision = plan.decision
+        if decision is None:
+            return
+        in_force, trial = plan.before
+        if write.wanted.role == ROLE_NEXT:
+            if decision.trial is not None and decision.trial != trial:
+                self._metrics.rollouts.labels("canary").inc()
+        elif decision.in_force is not None and (in_force is None or decision.in_force.version != in_force.version):
+            self._metrics.rollouts.labels("direct" if trial is None else "promoted").inc()
+
+    def _count_refusals(self, result: PassResult) -> None:
+        for key, plan in result.plans.items():
+            failure = plan.decision.failure if plan.decision is not None else None
+            if failure is not None and self._refused.get(key) != failure.version:
+                self._refused[key] = failure.version
+                self._metrics.refusals.inc()
+        self._refused = {key: version for key, version in self._refused.items() if key in result.plans}

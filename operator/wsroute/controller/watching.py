@@ -1,0 +1,162 @@
+"""Runs kopf, and starts it again when it ends.
+
+kopf gets a thread and an event loop of its own. When kopf ends it cancels every task of its loop that is younger than
+itself, and it ends on some watch errors: in a shared loop that would take our writes and our HTTP answers along. What
+its handlers see is handed over to our loop; the state lives there and survives.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import kopf
+
+from wsroute.cluster.kinds import Kind
+from wsroute.controller.feed import Change, Feed
+from wsroute.controller.handlers import register
+from wsroute.controller.resync import Resync
+from wsroute.controller.settings import kopf_settings, register_login
+from wsroute.kube.backoff import Backoff
+from wsroute.observability.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+GOOD_RUN: Final = 60.0
+"""Seconds after which an end of kopf counts as the first one again."""
+
+SETTLE: Final = 5.0
+"""Seconds after a start of kopf by which its watches stand; then one list heals what the gap before that hid."""
+
+CLOSING: Final = 0.25
+"""Seconds that kopf's connections get to close; its HTTP library has no way to wait for that."""
+
+IDENTITY: Any = "wsroute"
+"""kopf's name for itself. It would ask for the user's, which a container's user does not have."""
+
+RunKopf = Callable[[], Awaitable[None]]
+
+
+class Watching:
+    """kopf under supervision."""
+
+    def __init__(self, feed: Feed, resync: Resync, metrics: Metrics, *, kubeconfig: Path | None) -> None:
+        self._feed = feed
+        self._resync = resync
+        self._metrics = metrics
+        self._kubeconfig = kubeconfig
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await supervise(self._run_once, self._resync, self._metrics)
+
+    async def _run_once(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def sink(kind: Kind, change: Change | None, listed_anew: bool) -> None:
+            loop.call_soon_threadsafe(self._take, kind, change, listed_anew)
+
+        # kopf warns that it gets no signals in a thread, which is as it should be.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        registry = kopf.OperatorRegistry()
+        register(registry, sink)
+        register_login(registry, self._kubeconfig)
+
+        async def operate(stop: asyncio.Event) -> None:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                clusterwide=True,
+                stop_flag=stop,
+                identity=IDENTITY,
+            )
+            # The client closes TLS connections a moment after it was told to, while the loop still runs.
+            await asyncio.sleep(CLOSING)
+
+        await OwnLoop(operate).run()
+
+    def _take(self, kind: Kind, change: Change | None, listed_anew: bool) -> None:
+        self._metrics.events.labels(kind).inc()
+        if change is not None:
+            self._feed.observe(change)
+        if listed_anew:
+            self._resync.request(kind)
+
+
+async def supervise(
+    run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff | None = None, settle: float = SETTLE
+) -> None:
+    """Start ``run`` again and again, with a back-off that a good run resets."""
+    policy = backoff or Backoff(first=0.5, cap=30.0)
+    delays = iter(policy)
+    loop = asyncio.get_running_loop()
+    while True:
+        started = time.monotonic()
+        healing = loop.call_later(settle, resync.request_all)
+        try:
+            await run()
+            logger.warning("The watching half ended without being told to; it is started again.")
+        except Exception:
+            logger.exception("The watching half failed; it is started again.")
+        finally:
+            healing.cancel()
+        metrics.watch_restarts.inc()
+        if time.monotonic() - started > GOOD_RUN:
+            delays = iter(policy)
+        await asyncio.sleep(next(delays))
+
+
+class OwnLoop:
+    """Runs a coroutine function in a thread with an event loop of its own."""
+
+    def __init__(self, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+        self._main = main
+        self._outer = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._outer.create_future()
+        self._inner: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._cancelled = threading.Event()
+
+    async def run(self) -> None:
+        """Run ``main`` until it ends, and raise what it raises. Being cancelled sets the event that ``main`` was given,
+        and waits until the thread has ended."""
+        threading.Thread(target=self._thread, name="kopf", daemon=True).start()
+        try:
+            await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            if self._inner is not None:
+                loop, stop = self._inner
+                with contextlib.suppress(RuntimeError):  # it has just ended by itself
+                    loop.call_soon_threadsafe(stop.set)
+            await asyncio.wait([self._ended])
+            if not self._ended.cancelled():
+                self._ended.exception()  # it was told to end: how it did is of no interest
+            raise
+
+    def _thread(self) -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(self._body())
+        except BaseException as raised:  # noqa: BLE001 - a thread has nobody above it: our loop raises it again
+            error = raised
+        self._outer.call_soon_threadsafe(self._settle, error)
+
+    async def _body(self) -> None:
+        stop = asyncio.Event()
+        self._inner = (asyncio.get_running_loop(), stop)
+        if not self._cancelled.is_set():
+            await self._main(stop)
+
+    def _settle(self, error: BaseException | None) -> None:
+        if self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        elif isinstance(error, Exception):
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_exception(RuntimeError(f"The thread ended with {type(error).__name__}."))

@@ -1,0 +1,150 @@
+"""From a balancer with its routes to what nginx must do, without a word of nginx's language.
+
+Each route becomes a fragment: its upstreams, and the locations that all its hosts have on all its listeners. Fragments
+of one host become its virtual servers. Both are remembered from pass to pass, by the route's node.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from wsroute.dataplane.ir import (
+    Balancing,
+    Configuration,
+    Endpoint,
+    Listener,
+    Location,
+    PathMatch,
+    Proxy,
+    RefusalReason,
+    Refuse,
+    RouteRef,
+    Upstream,
+    VirtualServer,
+)
+from wsroute.dataplane.weights import endpoint_weights
+from wsroute.graph.memo import Memo
+from wsroute.graph.model import BackendNode, BalancerNode, PathNode, RouteNode, RouteSettings
+
+_NO_ENDPOINTS: Final = Refuse(RefusalReason.NO_ENDPOINTS)
+_ROUTE_INVALID: Final = Refuse(RefusalReason.ROUTE_INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fragment:
+    """What one route adds to a configuration."""
+
+    hosts: tuple[str, ...]
+    listeners: tuple[str, ...]
+    locations: tuple[Location, ...]
+    upstreams: tuple[Upstream, ...]
+
+
+def build_configuration(node: BalancerNode, *, ipv6: bool, memo: Memo | None = None) -> Configuration:
+    """The configuration of a balancer. ``ipv6`` says that its pods can listen on IPv6.
+
+    Raises ValueError for a balancer whose spec did not parse: there is nothing to build, and what is served stays.
+    """
+    spec = node.spec
+    if spec is None:
+        raise ValueError(f"the balancer {node.key} has no valid spec")
+    memo = Memo() if memo is None else memo
+    fragments = [
+        memo.get(("fragment", route.key), (route,), partial(_fragment, route))
+        for route in (*node.accepted, *node.rejected)
+    ]
+    by_host: defaultdict[str, list[_Fragment]] = defaultdict(list)
+    for fragment in fragments:
+        for host in fragment.hosts:
+            by_host[host].append(fragment)
+    servers: list[VirtualServer] = []
+    for host, parts in sorted(by_host.items()):
+        key = ("servers", node.key, host)
+        servers += memo.get(key, tuple(parts), partial(_servers, host, parts))
+    upstreams = [upstream for fragment in fragments for upstream in fragment.upstreams]
+    return Configuration(
+        balancer=node.key.name,
+        listeners=tuple(
+            Listener(
+                name=listener.name,
+                port=listener.port,
+                public_scheme=listener.public_scheme,
+                public_port=listener.public_port,
+            )
+            for listener in sorted(spec.listeners, key=lambda listener: listener.name)
+        ),
+        ipv6=ipv6,
+        trusted_proxies=tuple(sorted(spec.trusted_proxies)),
+        worker_processes=spec.worker_processes,
+        worker_connections=spec.worker_connections,
+        upstreams=tuple(sorted(upstreams, key=lambda upstream: upstream.name)),
+        servers=tuple(servers),
+    )
+
+
+def _servers(host: str, fragments: list[_Fragment]) -> tuple[VirtualServer, ...]:
+    """The virtual servers of a host: one for all listeners that have the same locations."""
+    by_listener: defaultdict[str, list[Location]] = defaultdict(list)
+    for fragment in fragments:
+        for listener in fragment.listeners:
+            by_listener[listener] += fragment.locations
+    listeners: defaultdict[tuple[Location, ...], list[str]] = defaultdict(list)
+    for listener, locations in sorted(by_listener.items()):
+        ordered = sorted(locations, key=lambda location: (location.path, location.match, location.route))
+        listeners[tuple(ordered)].append(listener)
+    return tuple(VirtualServer(host, tuple(names), locations) for locations, names in listeners.items())
+
+
+def _fragment(route: RouteNode) -> _Fragment:
+    ref = RouteRef(*route.key)
+    numbers: dict[tuple[BackendNode, ...], int] = {}
+    upstreams: dict[str, Upstream] = {}
+    locations = [Location(ref, path, PathMatch(match), _ROUTE_INVALID) for path, match in route.withdrawn_paths]
+    for path in route.paths:
+        settings = route.settings
+        if settings is None:
+            raise ValueError(f"the accepted route {route.key} has no settings")
+        number = numbers.setdefault(path.backends, len(numbers))
+        action: Proxy | Refuse = _NO_ENDPOINTS
+        if path.takes_sockets:
+            # Neither a namespace nor an object's name can hold an underscore: no two routes make the same name.
+            name = f"{ref.namespace}_{ref.name}_{number}"
+            if name not in upstreams:
+                upstreams[name] = _upstream(name, path.backends, settings)
+            action = _proxy(name, path, settings)
+        locations.append(Location(ref, path.path, PathMatch(path.match), action))
+    return _Fragment(
+        hosts=route.hosts,
+        listeners=route.listeners,
+        locations=tuple(locations),
+        upstreams=tuple(upstreams.values()),
+    )
+
+
+def _proxy(upstream: str, path: PathNode, settings: RouteSettings) -> Proxy:
+    return Proxy(
+        upstream=upstream,
+        websocket_only=path.websocket_only,
+        rewrite_prefix=path.rewrite_prefix,
+        connect_timeout=settings.connect_timeout,
+        idle_timeout=settings.idle_timeout,
+        set_headers=settings.set_headers,
+        remove_headers=settings.remove_headers,
+    )
+
+
+def _upstream(name: str, backends: tuple[BackendNode, ...], settings: RouteSettings) -> Upstream:
+    """The endpoints of a path's backends. Where two backends have an endpoint in common, its weights add up."""
+    weights = endpoint_weights([(backend.weight, len(backend.endpoints.addresses)) for backend in backends])
+    total: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for backend, weight in zip(backends, weights, strict=True):
+        if weight:
+            for address in backend.endpoints.addresses:
+                total[address] += weight
+    return Upstream(
+        name=name,
+        balancing=Balancing(settings.policy),
+        endpoints=tuple(sorted(Endpoint(address, port, weight) for (address, port), weight in total.items())),
+        sources=tuple(f"{backend.service}:{backend.port} weight {backend.weight}" for backend in backends),
+    )

@@ -1,0 +1,37 @@
+"""When is a route's change live? A digest of all that a handshake on the route depends on, endpoints left aside.
+
+A pod that runs a version with the same fingerprint for a route serves that route as it is now. Which endpoints there
+are changes all the time and says nothing about the route's own generation, so only whether there are any counts, and
+which Services they come from.
+"""
+
+import hashlib
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+from wsroute.dataplane.ir import Configuration, Proxy, RouteRef
+from wsroute.graph.memo import Memo
+
+
+def fingerprints(configuration: Configuration, *, memo: Memo | None = None) -> dict[RouteRef, str]:
+    """The fingerprint of each route that has a location, in hex. Equal for equal meaning, on any machine."""
+    memo = Memo() if memo is None else memo
+    listeners = {listener.name: listener for listener in configuration.listeners}
+    upstreams = {upstream.name: (str(upstream.balancing), upstream.sources) for upstream in configuration.upstreams}
+    parts: defaultdict[RouteRef, list[Any]] = defaultdict(list)
+    for server in configuration.servers:
+        served = tuple(listeners[name] for name in server.listeners)
+        for location in server.locations:
+            action = location.action
+            upstream = upstreams[action.upstream] if isinstance(action, Proxy) else None
+            parts[location.route].append((server.host, served, location, upstream))
+    return {
+        route: memo.get(("fingerprint", configuration.balancer, route), tuple(found), partial(_digest, found))
+        for route, found in parts.items()
+    }
+
+
+def _digest(parts: list[Any]) -> str:
+    """SHA-256 of the parts' text: dataclasses, enumerations and tuples have one that is stable."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,56 @@
+"""Names of the objects that travel between operator and agents, and of their labels and annotations."""
+
+from typing import Final
+
+BALANCER_LABEL: Final = "wsroute.dev/balancer"
+"""On every generated object: the name of its balancer."""
+
+ROLE_LABEL: Final = "wsroute.dev/role"
+"""What a generated ConfigMap is for: one of the ROLE_ values."""
+
+ROLE_NGINX: Final = "nginx"
+"""The version in force; a pod that starts loads it."""
+
+ROLE_NEXT: Final = "nginx-next"
+"""The version under canary, which one pod loads; it holds no file and an empty version while nothing is tried."""
+
+ROLE_AGENTS: Final = "agents"
+"""What the agents acknowledged, one key for each pod."""
+
+VERSION_ANNOTATION: Final = "wsroute.dev/version"
+"""The version of the configuration that the ConfigMap holds."""
+
+DIGEST_ANNOTATION: Final = "wsroute.dev/digest"
+"""SHA-256 of the file's bytes, in hex."""
+
+EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
+"""The Lease's transition count of the leader that wrote it."""
+
+CANARY_ANNOTATION: Final = "wsroute.dev/canary"
+"""On the next version: the name of the pod that loads it. Whatever it names, a pod's aim is always a function of the two
+ConfigMaps: the next version when this names the pod and it has not refused that version, else the version in force
+when its turn has come or nothing is loaded yet (so a canary that is taken back goes back to the version in force)."""
+
+PODS_ANNOTATION: Final = "wsroute.dev/pods"
+"""On the version in force: the pods whose turn it is, separated by blanks, or ``*`` for all of them."""
+
+LISTENER_PORTS_ANNOTATION: Final = "wsroute.dev/ports"
+"""The ports of the configuration's listeners, separated by blanks: where agents count the clients' sockets."""
+
+FIELD_MANAGER: Final = "wsroute"
+"""The operator's field manager for server-side apply."""
+
+
+def nginx_name(balancer: str) -> str:
+    """The ConfigMap with the version in force."""
+    return f"{balancer}-nginx"
+
+
+def next_name(balancer: str) -> str:
+    """The ConfigMap with the version under canary."""
+    return f"{balancer}-nginx-next"
+
+
+def agents_name(balancer: str) -> str:
+    """The ConfigMap in which agents acknowledge."""
+    return f"{balancer}-agents"

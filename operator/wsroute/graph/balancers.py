@@ -1,0 +1,73 @@
+"""A balancer itself: its Deployment, the Service in front of it, its pods."""
+
+from collections.abc import Iterator
+
+from wsroute.api.conditions import Problem, Reason
+from wsroute.api.v1alpha1 import WebSocketBalancerSpec
+from wsroute.cluster.objects import Balancer, Deployment, Key, Pod, Service, Snapshot
+from wsroute.graph.model import BalancerNode, RouteNode
+
+
+def balancer_node(balancer: Balancer, routes: tuple[RouteNode, ...], snapshot: Snapshot) -> BalancerNode:
+    """A balancer with those of all routes that are for it."""
+    spec, own = balancer.spec, balancer.meta.key
+    deployment = service = None
+    problems: tuple[Problem, ...] = ()
+    if spec is not None:
+        if spec.deployment_ref is not None:
+            deployment = snapshot.deployments.get(Key(own.namespace, spec.deployment_ref.name))
+        if spec.service_ref is not None:
+            service = snapshot.services.get(Key(own.namespace, spec.service_ref.name))
+        problems = tuple(_problems(spec, deployment, service))
+    return BalancerNode(
+        key=own,
+        uid=balancer.meta.uid,
+        generation=balancer.meta.generation,
+        spec=spec,
+        acceptance_problems=balancer.problems,
+        deployment_problems=problems,
+        accepted=tuple(route for route in routes if route.accepted),
+        rejected=tuple(route for route in routes if not route.accepted),
+        deployment=deployment,
+        pods=tuple(_pods(deployment, snapshot)),
+        addresses=service.addresses if service is not None else (),
+    )
+
+
+def _pods(deployment: Deployment | None, snapshot: Snapshot) -> Iterator[Pod]:
+    if deployment is None or not deployment.selector:
+        return
+    namespace = deployment.meta.key.namespace
+    for key in sorted(snapshot.pods):
+        pod = snapshot.pods[key]
+        if key.namespace == namespace and deployment.selector.items() <= pod.labels.items():
+            yield pod
+
+
+def _problems(spec: WebSocketBalancerSpec, deployment: Deployment | None, service: Service | None) -> Iterator[Problem]:
+    if spec.deployment_ref is not None and deployment is None:
+        yield Problem(
+            Reason.DEPLOYMENT_NOT_FOUND,
+            "spec.deploymentRef",
+            f"There is no Deployment {spec.deployment_ref.name} in the balancer's namespace: make it or name another.",
+        )
+    if spec.service_ref is None:
+        return
+    if service is None:
+        yield Problem(
+            Reason.SERVICE_NOT_FOUND,
+            "spec.serviceRef",
+            f"There is no Service {spec.service_ref.name} in the balancer's namespace: make it or name another.",
+        )
+        return
+    targets = [port.port if port.target is None else port.target for port in service.ports if port.protocol == "TCP"]
+    if any(isinstance(target, str) for target in targets):
+        return  # which number a container port's name stands for is the pod template's business
+    for index, listener in enumerate(spec.listeners):
+        if listener.port not in targets:
+            yield Problem(
+                Reason.SERVICE_PORT_MISSING,
+                f"spec.listeners[{index}].port",
+                f"No port of the Service {service.meta.key.name} has the targetPort {listener.port}, so that the "
+                f"listener {listener.name} can't be reached through it: add one.",
+            )

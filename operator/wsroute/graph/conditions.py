@@ -1,0 +1,159 @@
+"""From a node, and from how far its rollout has come, to the conditions that its status shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wsroute.api.conditions import Condition, ConditionType, Problem, Reason
+from wsroute.graph.model import BalancerNode, RouteNode
+
+MAX_MESSAGE: Final = 4_000
+"""Characters of a condition's message; the API server takes 32,768, and nobody reads as many."""
+
+MAX_FAILURE: Final = 1_000
+"""Characters of nginx's own words in a message."""
+
+TERMINAL: Final = frozenset(
+    {
+        Reason.INVALID,
+        Reason.NOT_ALLOWED,
+        Reason.HOST_CONFLICT,
+        Reason.PATH_CONFLICT,
+        Reason.QUOTA,
+        Reason.UNSUPPORTED,
+        Reason.REF_NOT_PERMITTED,
+        Reason.UNSUPPORTED_SERVICE,
+        Reason.CONFIG_REJECTED,
+    }
+)
+"""Reasons that go away only when somebody edits something; the others may by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """How far the pods of a balancer are with one object's present state.
+
+    ``total_pods`` are all pods of the Deployment, ``ready_pods`` those that are ready, ``current_pods`` those of the
+    ready ones that acknowledged a version which holds the state. ``failure`` are nginx's words when it refused it.
+    """
+
+    ready_pods: int
+    current_pods: int
+    total_pods: int
+    failure: str | None = None
+
+
+def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
+    """Accepted, ResolvedRefs, Programmed, Ready, Stalled."""
+    accepted = _accepted(node.acceptance_problems, f"The balancer {node.balancer} takes the route.")
+    resolved = _resolved(node)
+    if accepted.status:
+        programmed = _programmed(rollout, "the route")
+    else:
+        text = "The route is not served as it is now, because it is not accepted."
+        programmed = Condition(ConditionType.PROGRAMMED, status=False, reason=accepted.reason, message=text)
+    ready = _ready(node, (accepted, resolved, programmed))
+    return [accepted, resolved, programmed, ready, _stalled((accepted, resolved, programmed, ready))]
+
+
+def balancer_conditions(node: BalancerNode, rollout: RolloutView) -> list[Condition]:
+    """Accepted, DeploymentReady, Programmed, Stalled."""
+    accepted = _accepted(node.acceptance_problems, "The balancer is valid.")
+    if accepted.status:
+        deployed = _deployment_ready(node)
+        programmed = _programmed(rollout, "the version in force")
+    else:
+        text = "Nothing is changed on the pods while the balancer is not valid: they serve what they served before."
+        deployed = Condition(ConditionType.DEPLOYMENT_READY, status=False, reason=accepted.reason, message=text)
+        programmed = Condition(ConditionType.PROGRAMMED, status=False, reason=accepted.reason, message=text)
+    return [accepted, deployed, programmed, _stalled((accepted, deployed, programmed))]
+
+
+def describe(problems: Sequence[Problem]) -> str:
+    """All problems in one text, of bounded length."""
+    return _bounded(" ".join(str(problem) for problem in problems), MAX_MESSAGE)
+
+
+def _accepted(problems: Sequence[Problem], praise: str) -> Condition:
+    if problems:
+        return Condition(ConditionType.ACCEPTED, status=False, reason=problems[0].reason, message=describe(problems))
+    return Condition(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message=praise)
+
+
+def _resolved(node: RouteNode) -> Condition:
+    kind = ConditionType.RESOLVED_REFS
+    if not node.references_checked:
+        text = "The Services are looked up once a balancer exists and the spec is valid."
+        return Condition(kind, status=False, reason=node.acceptance_problems[0].reason, message=text)
+    problems = node.reference_problems
+    if problems:
+        return Condition(kind, status=False, reason=problems[0].reason, message=describe(problems))
+    return Condition(kind, status=True, reason=Reason.RESOLVED, message="All Services and ports exist.")
+
+
+def _programmed(rollout: RolloutView, what: str) -> Condition:
+    kind = ConditionType.PROGRAMMED
+    ready, current = rollout.ready_pods, rollout.current_pods
+    if 0 < ready <= current:
+        text = f"All {ready} ready pods serve {what}." if ready > 1 else f"The only ready pod serves {what}."
+        return Condition(kind, status=True, reason=Reason.PROGRAMMED, message=text)
+    if rollout.failure is not None:
+        words = "".join(letter if letter.isprintable() else " " for letter in rollout.failure)
+        text = f"nginx refused {what}, and the pods serve what they served before: {_bounded(words, MAX_FAILURE)}"
+        return Condition(kind, status=False, reason=Reason.CONFIG_REJECTED, message=text)
+    if ready == 0:
+        text = f"No pod of the balancer is ready ({rollout.total_pods} in all)."
+        return Condition(kind, status=False, reason=Reason.NO_BALANCER_PODS, message=text)
+    text = f"{current}/{ready} pods serve {what}."
+    return Condition(kind, status=False, reason=Reason.PENDING, message=text)
+
+
+def _ready(node: RouteNode, before: Sequence[Condition]) -> Condition:
+    kind = ConditionType.READY
+    for condition in before:
+        if not condition.status:
+            text = f"{condition.type} is false: {condition.message}"
+            return Condition(kind, status=False, reason=condition.reason, message=_bounded(text, MAX_MESSAGE))
+    idle = [path for path in node.paths if not path.takes_sockets]
+    if not idle:
+        return Condition(kind, status=True, reason=Reason.READY, message="Every path has endpoints for new sockets.")
+    sentences = []
+    for path in idle:
+        sentences.append(f"No endpoint takes new sockets for the path {path.path}.")
+        for backend in path.backends:
+            why = backend.endpoints.explanation()
+            if backend.weight and why:
+                sentences.append(f"Service {backend.service.name}: {why}")
+    text = _bounded(" ".join(dict.fromkeys(sentences)), MAX_MESSAGE)
+    return Condition(kind, status=False, reason=Reason.NO_ENDPOINTS, message=text)
+
+
+def _deployment_ready(node: BalancerNode) -> Condition:
+    kind = ConditionType.DEPLOYMENT_READY
+    problems, deployment = node.deployment_problems, node.deployment
+    if problems:
+        return Condition(kind, status=False, reason=problems[0].reason, message=describe(problems))
+    if deployment is None:
+        return Condition(kind, status=True, reason=Reason.READY, message="The balancer needs no Deployment.")
+    if deployment.replicas == 0:
+        text = f"The Deployment {deployment.meta.key.name} is scaled to 0."
+        return Condition(kind, status=False, reason=Reason.NO_BALANCER_PODS, message=text)
+    text = f"{deployment.ready_replicas}/{deployment.replicas} replicas are ready."
+    if deployment.ready_replicas < deployment.replicas:
+        return Condition(kind, status=False, reason=Reason.PENDING, message=text)
+    return Condition(kind, status=True, reason=Reason.READY, message=text)
+
+
+def _stalled(conditions: Sequence[Condition]) -> Condition:
+    kind = ConditionType.STALLED
+    false = [condition for condition in conditions if not condition.status]
+    for condition in false:
+        if condition.reason in TERMINAL:
+            text = f"Nothing will change without an edit. {condition.message}"
+            return Condition(kind, status=True, reason=condition.reason, message=_bounded(text, MAX_MESSAGE))
+    reason = Reason.PROGRESSING if false else Reason.READY
+    return Condition(kind, status=False, reason=reason, message="Nothing waits for an edit.")
+
+
+def _bounded(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 4]} ..."

@@ -1,0 +1,75 @@
+"""The status of an object as it ought to be, without transition times.
+
+A status has ``conditions`` too: these are made by ``conditions`` and get their times from
+``api.conditions.merge_conditions`` when they are written.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from wsroute.api.conditions import Condition
+from wsroute.api.status import balancer_summary, route_summary
+from wsroute.cluster.objects import Key
+from wsroute.graph.conditions import RolloutView
+from wsroute.graph.model import BalancerNode, RouteNode
+
+MAX_ADDRESSES: Final = 16
+"""What a status holds (``api.status``)."""
+
+
+def route_status(node: RouteNode, conditions: Sequence[Condition]) -> dict[str, Any]:
+    """A route's status but for its conditions. What a route can't have (hosts, URLs) is left out, not empty."""
+    ready, draining = count_endpoints(node)
+    status: dict[str, Any] = {
+        "observedGeneration": node.generation,
+        "endpoints": {"ready": ready, "draining": draining},
+        "summary": route_summary(hosts=node.hosts, ready=ready, draining=draining, conditions=conditions),
+    }
+    if node.balancer is not None:
+        status["balancer"] = str(node.balancer)
+    if node.hosts:
+        status["hosts"] = list(node.hosts)
+    if node.urls:
+        status["urls"] = list(node.urls)
+    return status
+
+
+def balancer_status(
+    node: BalancerNode, conditions: Sequence[Condition], *, rollout: RolloutView, version: str, sockets: int
+) -> dict[str, Any]:
+    """A balancer's status but for its conditions. ``version`` is the one in force, empty before the first."""
+    status: dict[str, Any] = {
+        "observedGeneration": node.generation,
+        "routes": {"accepted": len(node.accepted), "rejected": len(node.rejected)},
+        "pods": {"total": rollout.ready_pods, "current": rollout.current_pods},
+        "sockets": sockets,
+        "summary": balancer_summary(
+            listeners=node.spec.listeners if node.spec is not None else (),
+            accepted=len(node.accepted),
+            rejected=len(node.rejected),
+            current=rollout.current_pods,
+            total=rollout.ready_pods,
+            conditions=conditions,
+        ),
+    }
+    if node.addresses:
+        status["addresses"] = list(node.addresses[:MAX_ADDRESSES])
+    if version:
+        status["version"] = version
+    return status
+
+
+def count_endpoints(node: RouteNode) -> tuple[int, int]:
+    """How many endpoints are ready and how many drain, over all backends that take sockets.
+
+    Several ports of one Service are the same pods, so that of each Service the port with the most counts.
+    """
+    ready: defaultdict[Key, int] = defaultdict(int)
+    draining: defaultdict[Key, int] = defaultdict(int)
+    for path in node.paths:
+        for backend in path.backends:
+            if backend.weight:
+                ready[backend.service] = max(ready[backend.service], backend.endpoints.ready)
+                draining[backend.service] = max(draining[backend.service], backend.endpoints.draining)
+    return sum(ready.values()), sum(draining.values())

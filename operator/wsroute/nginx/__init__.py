@@ -1,0 +1,1 @@
+"""Text for nginx: the only package that renders, through typed emitters. Pure."""

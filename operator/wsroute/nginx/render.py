@@ -1,0 +1,220 @@
+"""From the data plane's model to nginx.conf. Pure: the same model gives the same bytes, wherever and whenever."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from textwrap import indent
+from typing import Final
+
+from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
+from wsroute.nginx.memo import RenderMemo
+from wsroute.nginx.paths import Options, Paths
+from wsroute.nginx.quoting import (
+    Comment,
+    Duration,
+    EmitError,
+    FilePath,
+    Identifier,
+    Integer,
+    Network,
+    Size,
+    UnixSocket,
+)
+from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
+from wsroute.nginx.templating import ENVIRONMENT, Block, macro
+from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
+
+VERSION_LENGTH: Final = 12
+"""Hex digits of a version."""
+
+_HTTP: Final = ENVIRONMENT.get_template("http.conf.j2")
+_BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
+_REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
+_LISTEN: Final = macro("blocks.conf.j2", "listen")
+_UPSTREAM: Final = macro("blocks.conf.j2", "upstream")
+_SERVER: Final = macro("blocks.conf.j2", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The text of a file, and the version that nginx answers once it runs it."""
+
+    text: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PathsView:
+    pid: FilePath
+    error_log: FilePath
+    client_body: FilePath
+    proxy: FilePath
+    fastcgi: FilePath
+    uwsgi: FilePath
+    scgi: FilePath
+
+
+@dataclass(frozen=True, slots=True)
+class _ListenerView:
+    name: Comment
+    port: Integer
+    port_column: Block
+    scheme: Identifier
+    public_port: Integer
+
+
+@dataclass(frozen=True, slots=True)
+class _HashView:
+    max_size: Integer
+    bucket_size: Integer
+
+
+def render(
+    configuration: Configuration, paths: Paths, *, options: Options | None = None, memo: RenderMemo | None = None
+) -> Rendered:
+    """Render all that a balancer serves.
+
+    ``memo`` belongs to one balancer and makes the next call cheap. Raises EmitError, with the route where there is one,
+    for what nginx can't express and for a model that contradicts itself.
+    """
+    memo = RenderMemo() if memo is None else memo
+    _check(configuration)
+    routes = _routes_of_upstreams(configuration)
+    ports = tuple((listener.name, listener.port) for listener in configuration.listeners)
+    trusted = bool(configuration.trusted_proxies)
+    request_headers = _REQUEST_HEADERS(trusted=trusted)
+    memo.begin((ports, configuration.ipv6, trusted))
+    listens: dict[tuple[str, ...], Block] = {}
+    blocks: list[str] = []
+    for upstream in configuration.upstreams:
+        owners = tuple(routes[upstream.name])
+        blocks.append(memo.block((upstream, owners), partial(_upstream, upstream, owners)))
+    location_headers = Block(indent(request_headers, " " * 12).rstrip("\n"))
+    for server in configuration.servers:
+        listen = listens.get(server.listeners)
+        if listen is None:
+            listen = listens[server.listeners] = _listen(configuration, server)
+        blocks.append(memo.block(server, partial(_server, server, listen, location_headers)))
+    memo.end()
+    head = partial(_http, configuration, paths, options or Options(), Block(indent(request_headers, " " * 4)))
+    body = "".join(blocks) + "}\n"
+    version = hashlib.sha256((head("") + body).encode()).hexdigest()[:VERSION_LENGTH]
+    return Rendered(text=head(version) + body, version=version)
+
+
+def bootstrap(paths: Paths, *, options: Options | None = None) -> str:
+    """The configuration before the first version: it answers that it is not ready, and nothing else."""
+    return _BOOTSTRAP.render(**_place(paths, options or Options()))
+
+
+def _place(paths: Paths, options: Options) -> dict[str, object]:
+    return {
+        "paths": _PathsView(
+            pid=FilePath(paths.pid),
+            error_log=FilePath(paths.error_log),
+            client_body=FilePath(f"{paths.temporary}/client_body"),
+            proxy=FilePath(f"{paths.temporary}/proxy"),
+            fastcgi=FilePath(f"{paths.temporary}/fastcgi"),
+            uwsgi=FilePath(f"{paths.temporary}/uwsgi"),
+            scgi=FilePath(f"{paths.temporary}/scgi"),
+        ),
+        "admin_socket": UnixSocket(paths.admin_socket),
+        "user": None if options.user is None else Identifier(options.user),
+        "readiness_port": None if options.readiness_port is None else Integer(options.readiness_port, minimum=1),
+    }
+
+
+def _http(configuration: Configuration, paths: Paths, options: Options, headers: Block, version: str) -> str:
+    """All that stands before the upstreams and servers of the routes."""
+    upstreams = configuration.upstreams
+    zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
+    workers = configuration.worker_processes
+    return _HTTP.render(
+        **_place(paths, options),
+        balancer=Comment(configuration.balancer),
+        version=Block(version),
+        worker_processes=Identifier("auto") if workers is None else Integer(workers, minimum=1),
+        worker_connections=Integer(configuration.worker_connections, minimum=1),
+        server_names=_hash_view(hash_size(server.host for server in configuration.servers)),
+        headers_hash=_hash_view(hash_size(_header_names(configuration))),
+        listeners=[
+            _ListenerView(
+                name=Comment(listener.name),
+                port=Integer(listener.port, minimum=1),
+                port_column=Block(Integer(listener.port, minimum=1).ljust(len("default"))),
+                scheme=Identifier({"ws": "http", "wss": "https"}[listener.public_scheme]),
+                public_port=Integer(listener.public_port, minimum=1),
+            )
+            for listener in configuration.listeners
+        ],
+        ipv6=configuration.ipv6,
+        trusted_proxies=[Network(network) for network in configuration.trusted_proxies],
+        connect_timeout=Duration(COMMON_CONNECT_TIMEOUT),
+        idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
+        request_headers=headers,
+        refuse_socket=UnixSocket(paths.refuse_socket),
+        zone=Size(zone),
+    )
+
+
+def _hash_view(size: HashSize) -> _HashView:
+    return _HashView(max_size=Integer(size.max_size), bucket_size=Integer(size.bucket_size))
+
+
+def _header_names(configuration: Configuration) -> set[str]:
+    names = set(OWN_HEADERS)
+    for server in configuration.servers:
+        for location in server.locations:
+            action = location.action
+            if isinstance(action, Proxy):
+                names.update(action.remove_headers)
+                names.update(name for name, _ in action.set_headers)
+    return names
+
+
+def _listen(configuration: Configuration, server: VirtualServer) -> Block:
+    ports = {listener.name: listener.port for listener in configuration.listeners}
+    if not server.listeners:
+        raise EmitError("A server must have a listener.")
+    chosen = [Integer(ports[name], minimum=1) for name in server.listeners]
+    return Block(_LISTEN(ports=chosen, ipv6=configuration.ipv6).rstrip("\n"))
+
+
+def _upstream(upstream: Upstream, routes: tuple[RouteRef, ...]) -> str:
+    return _UPSTREAM(view=upstream_view(upstream, routes))
+
+
+def _server(server: VirtualServer, listen: Block, request_headers: Block) -> str:
+    return _SERVER(view=server_view(server, listen=listen, request_headers=request_headers))
+
+
+def _check(configuration: Configuration) -> None:
+    """What no single part can see: names that must be unique or must exist. nginx would refuse the whole file."""
+    listeners = configuration.listeners
+    names = {listener.name for listener in listeners}
+    if len(names) != len(listeners) or len({listener.port for listener in listeners}) != len(listeners):
+        raise EmitError("Two listeners have the same name or the same port.")
+    if len({upstream.name for upstream in configuration.upstreams}) != len(configuration.upstreams):
+        raise EmitError("Two upstreams have the same name.")
+    hosts: set[tuple[str, str]] = set()
+    for server in configuration.servers:
+        if not names.issuperset(server.listeners):
+            raise EmitError("A server has a listener that the balancer does not have.")
+        hosts.update((server.host, listener) for listener in server.listeners)
+    if len(hosts) != sum(len(server.listeners) for server in configuration.servers):
+        raise EmitError("Two servers have the same host on one listener.")
+
+
+def _routes_of_upstreams(configuration: Configuration) -> dict[str, list[RouteRef]]:
+    """Which routes use which upstream."""
+    routes: dict[str, list[RouteRef]] = {upstream.name: [] for upstream in configuration.upstreams}
+    for server in configuration.servers:
+        for location in server.locations:
+            action = location.action
+            if isinstance(action, Proxy):
+                owners = routes.get(action.upstream)
+                if owners is None:
+                    raise EmitError("A location names an upstream that there is not.", route=location.route)
+                if location.route not in owners:
+                    owners.append(location.route)
+    return routes

@@ -1,0 +1,117 @@
+"""What clients get, on every balancer pod of a real cluster."""
+
+from collections import Counter
+
+from tests.support.stack import Stack, eventually
+
+
+async def test_an_edited_path_moves(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    await stack.answers(host=host, path="/echo", status=101)
+    await stack.route(paths=[{"path": "/moved/echo", "backends": [{"service": "chat", "port": 80}]}])
+    await stack.condition("chat", "Ready")
+    await stack.answers(host=host, path="/echo", status=404)
+    await stack.answers(host=host, path="/moved/echo", status=101)
+
+
+async def test_a_missing_service_is_503_until_it_appears(stack: Stack) -> None:
+    host = stack.host()
+    await stack.route()
+    missing = await stack.condition("chat", "ResolvedRefs", "False")
+    assert missing["reason"] == "ServiceNotFound"
+    assert "spec.paths[0].backends[0].service" in missing["message"]
+    await stack.condition("chat", "Programmed")
+    for pod in await stack.balancer_pods():
+        answer = await stack.handshake(pod, host=host)
+        assert (answer.status, answer.reason) == (503, "no-endpoints")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    await stack.backend()
+    await stack.condition("chat", "Ready")
+    await stack.answers(host=host, status=101)
+
+
+async def test_weighted_backends_get_their_shares(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend("blue", replicas=1)
+    await stack.backend("green", replicas=2)
+    backends = [{"service": "blue", "port": "http", "weight": 90}, {"service": "green", "port": "http", "weight": 10}]
+    await stack.route(paths=[{"path": "/echo", "backends": backends}])
+    await stack.condition("chat", "Ready")
+
+    async def all_endpoints_are_there() -> None:
+        assert (await stack.status())["endpoints"]["ready"] == 3
+
+    await eventually(all_endpoints_are_there)
+    await stack.condition("chat", "Programmed")
+    counts: Counter[str] = Counter()
+    pods = await stack.balancer_pods()
+    for number in range(2_000):
+        answer = await stack.handshake(pods[number % len(pods)], host=host)
+        assert answer.status == 101
+        counts[answer.headers["x-chat-pod"].partition("-")[0]] += 1
+    assert abs(counts["blue"] / 2_000 - 0.9) < 0.03, counts
+
+
+async def test_a_page_and_a_socket_through_one_path(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    backends = [{"service": "chat", "port": "http"}]
+    await stack.route(paths=[{"path": "/", "upgrade": "Optional", "backends": backends}])
+    await stack.condition("chat", "Ready")
+    for pod in await stack.balancer_pods():
+        page = await stack.ask(pod, host=host, path="/")
+        assert page.status == 200
+        assert b"<title>" in page.body
+        assert (await stack.handshake(pod, host=host, path="/ws")).status == 101
+
+
+async def test_plain_http_on_a_required_path_is_told_to_upgrade(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    for pod in await stack.balancer_pods():
+        answer = await stack.ask(pod, host=host, path="/echo")
+        assert (answer.status, answer.reason) == (426, "upgrade-required")
+        assert answer.headers["upgrade"] == "websocket"
+        smuggled = await stack.handshake(pod, host=host, headers={"Upgrade": "h2c"})
+        assert smuggled.status == 426
+
+
+async def test_a_listeners_port_changes(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+
+    async def listen_on(port: int) -> None:
+        listener = f'{{"name": "ws", "port": {port}, "protocol": "HTTP", "public": {{"scheme": "ws", "port": 80}}}}'
+        patch = f'{{"spec": {{"listeners": [{listener}]}}}}'
+        await stack.kubectl("-n", "wsroute-system", "patch", "wsb", "shared", "--type=merge", "-p", patch)
+
+    async def moved(*, here: int, gone: int) -> None:
+        for pod in await stack.balancer_pods():
+            try:
+                answer = await stack.handshake(pod, host=host, port=here)
+            except OSError as error:
+                raise AssertionError(f"{pod.name} does not listen on {here} yet") from error
+            assert answer.status == 101
+            try:
+                stack.connect(pod, gone).close()
+            except ConnectionRefusedError:
+                continue
+            raise AssertionError(f"{pod.name} still listens on {gone}")
+
+    pods = await stack.balancer_pods()
+    async with stack.socket(pods[0], host=host) as held:
+        await listen_on(8090)
+        try:
+            await eventually(lambda: moved(here=8090, gone=8080))
+            await held.send("still here")
+            assert await held.recv() == "still here"
+        finally:
+            await listen_on(8080)
+            await eventually(lambda: moved(here=8080, gone=8090))

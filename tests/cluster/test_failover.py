@@ -1,0 +1,45 @@
+"""The operator's leader goes away in the middle of its work."""
+
+import asyncio
+from collections import defaultdict
+
+from localcluster.install import BALANCER, NAMESPACE
+from tests.support.stack import Stack, eventually
+from wsroute.kube.port import CONFIG_MAPS, LEASES
+
+
+async def test_the_leader_is_deleted_in_the_middle_of_fifty_applies(stack: Stack) -> None:
+    await stack.backend()
+    written: dict[str, set[str]] = defaultdict(set)
+    listing = await stack.client.list(CONFIG_MAPS, namespace=NAMESPACE)
+    watching = asyncio.create_task(record(stack, listing.resource_version, written))
+    lease = await stack.client.get(LEASES, namespace=NAMESPACE, name="wsroute-operator")
+    leader = lease["spec"]["holderIdentity"].partition("_")[0]
+    for number in range(50):
+        await stack.route(f"route-{number:02}")
+        if number == 25:
+            await stack.kubectl("-n", NAMESPACE, "delete", "pod", leader, "--wait=false", "--grace-period=0", "--force")
+
+    async def all_are_served() -> None:
+        for number in range(50):
+            await stack.answers(host=stack.host(f"route-{number:02}"), status=101)
+
+    await eventually(all_are_served, within=120, every=0.5)
+    for number in range(50):
+        await stack.condition(f"route-{number:02}", "Ready")
+    watching.cancel()
+    now = await stack.client.get(LEASES, namespace=NAMESPACE, name="wsroute-operator")
+    assert now["spec"]["holderIdentity"] != lease["spec"]["holderIdentity"]
+    # A version names its bytes: whoever wrote it, and however often, they were the same.
+    assert written
+    assert {version: digests for version, digests in written.items() if len(digests) > 1} == {}
+
+
+async def record(stack: Stack, since: str, written: dict[str, set[str]]) -> None:
+    """Note which bytes were written under which version."""
+    names = {f"{BALANCER}-nginx", f"{BALANCER}-nginx-next"}
+    async for event in stack.client.watch(CONFIG_MAPS, namespace=NAMESPACE, resource_version=since):
+        if event.type in ("ADDED", "MODIFIED") and event.object["metadata"]["name"] in names:
+            annotations = event.object["metadata"]["annotations"]
+            content = str(event.object.get("data")) + str(event.object.get("binaryData"))
+            written[annotations["wsroute.dev/version"]].add(content)

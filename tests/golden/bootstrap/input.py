@@ -1,0 +1,3 @@
+"""Before the first version there is nothing to serve."""
+
+CONFIGURATION = None

@@ -1,0 +1,65 @@
+"""Whole files, to be read: each folder holds a model in input.py and the nginx.conf that it becomes in a pod.
+
+``pytest tests/golden --regen`` writes the files anew; read the difference before you commit it.
+"""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.support.nginx_runner import check, free_ports, local_options, make_paths, short_folder
+from wsroute.dataplane.ir import Configuration
+from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS, Options, Paths
+from wsroute.nginx.render import bootstrap, render
+
+CASES = sorted(file.parent for file in Path(__file__).parent.glob("*/input.py"))
+
+
+def text(case: Path, paths: Paths, options: Options) -> str:
+    """The file of a case, somewhere. A case without a model is the configuration before the first version."""
+    configuration: Configuration | None = runpy.run_path(str(case / "input.py"))["CONFIGURATION"]
+    return (
+        bootstrap(paths, options=options)
+        if configuration is None
+        else render(configuration, paths, options=options).text
+    )
+
+
+def name(case: Path) -> str:
+    """How the test report calls a case."""
+    return case.name
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_the_file_is_the_expected_one(case: Path, *, regenerate: bool) -> None:
+    expected = case / "nginx.conf"
+    rendered = text(case, POD_PATHS, POD_OPTIONS)
+    if regenerate:
+        expected.write_text(rendered, encoding="utf-8")
+    assert rendered == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_nginx_takes_it_without_a_word(case: Path) -> None:
+    [readiness] = free_ports(1)
+    with short_folder() as folder:
+        assert check(text(case, make_paths(folder), local_options(readiness)), folder) == ""
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_it_is_neat(case: Path) -> None:
+    lines = (case / "nginx.conf").read_text(encoding="utf-8").split("\n")
+    assert lines[-1] == ""
+    assert max(len(line) for line in lines) <= 120
+    assert [line for line in lines if line != line.rstrip() or "\t" in line] == []
+    assert not [number for number, line in enumerate(lines[:-2]) if not line and not lines[number + 1]]
+    depth = 0
+    for line in lines:
+        code = line.split("#")[0].strip()
+        depth -= code == "}"
+        continued = code.startswith("'") or code == ""
+        assert continued or len(line) - len(line.lstrip()) in (4 * depth, 4 * depth + 4 * (code[:1] == "'")), line
+        depth += code.endswith("{")
+    assert depth == 0

@@ -1,0 +1,335 @@
+"""The whole agent beside a real nginx and the real start script; the API server is in memory."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support.balancer_pod import BalancerPod, balancer_pod, echo_route
+from tests.support.fake_cluster import FakeCluster
+from tests.support.nginx_runner import free_ports
+from tests.support.waiting import until
+from wsroute.agent.runtime import Agent, AgentConfig, ConfigError, config_from_environment, run
+from wsroute.dataplane import names
+from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
+from wsroute.dataplane.bundle import pack
+from wsroute.dataplane.ir import Endpoint
+from wsroute.kube.port import CONFIG_MAPS, KubeError, Listing, Resource, UnavailableError, WatchEvent
+from wsroute.nginx.render import Rendered
+
+pytestmark = pytest.mark.nginx
+
+NAMESPACE, POD = "wsroute-system", "shared-abc"
+BACKEND = Endpoint("127.0.0.1", 9, 1)
+BROKEN = "bad0bad0bad0"
+
+
+class Published(FakeCluster):
+    """The operator's side, for one balancer. Everything that it makes has the labels that the agent selects by."""
+
+    def __init__(self, pod: BalancerPod, port: int) -> None:
+        super().__init__()
+        self._pod = pod
+        self.port = port
+
+    async def list(self, resource: Resource, **scope: Any) -> Listing:
+        return await super().list(resource, **_unselected(scope))
+
+    def watch(self, resource: Resource, **scope: Any) -> AsyncIterator[WatchEvent]:
+        return super().watch(resource, **_unselected(scope))
+
+    def rendered(self, number: int) -> Rendered:
+        """One of many versions. Its file is not staged: that is the agent's work."""
+        return self._pod.render(echo_route(self.port, BACKEND, idle_timeout=1000 * (number + 1)))
+
+    def publish(self, role: str, version: str, text: str, *, epoch: int = 1, canary: str = "", pods: str = "*") -> None:
+        """Write a version as the operator does."""
+        bundle = pack(text)
+        self.put(
+            CONFIG_MAPS,
+            names.nginx_name("shared") if role == names.ROLE_NGINX else names.next_name("shared"),
+            namespace=NAMESPACE,
+            labels={names.BALANCER_LABEL: "shared", names.ROLE_LABEL: role},
+            annotations={
+                names.VERSION_ANNOTATION: version,
+                names.DIGEST_ANNOTATION: bundle.digest,
+                names.EPOCH_ANNOTATION: str(epoch),
+                names.CANARY_ANNOTATION: canary,
+                names.PODS_ANNOTATION: pods,
+                names.LISTENER_PORTS_ANNOTATION: str(self.port),
+            },
+            data=dict(bundle.data),
+            binaryData=dict(bundle.binary_data),
+        )
+
+    def main(self, number: int, **how: Any) -> str:
+        """Put a version in force."""
+        found = self.rendered(number)
+        self.publish(names.ROLE_NGINX, found.version, found.text, **how)
+        return found.version
+
+    def trial(self, number: int, **how: Any) -> str:
+        """Put a version under canary."""
+        found = self.rendered(number)
+        self.publish(names.ROLE_NEXT, found.version, found.text, **how)
+        return found.version
+
+    def acknowledged(self) -> Acknowledgement | None:
+        """What the pod has said last."""
+        if not self.applied:
+            return None
+        return parse_acknowledgement(self.applied[-1]["data"][POD])
+
+    async def until_acknowledged(self, version: str, *, seconds: float = 10) -> Acknowledgement:
+        """Wait until the pod says that it runs a version."""
+
+        def said() -> bool:
+            found = self.acknowledged()
+            return found is not None and found.version == version
+
+        await until(said, seconds=seconds, what=f"for {version}; last: {self.acknowledged()} {self._pod.words()}")
+        found = self.acknowledged()
+        assert found is not None
+        return found
+
+    async def until_refused(self, version: str) -> Acknowledgement:
+        """Wait until the pod says that it refuses a version."""
+
+        def said() -> bool:
+            found = self.acknowledged()
+            return found is not None and found.failure is not None and found.failure.version == version
+
+        await until(said, what=f"for the refusal of {version}; last: {self.acknowledged()}")
+        found = self.acknowledged()
+        assert found is not None
+        return found
+
+
+def _unselected(scope: dict[str, Any]) -> dict[str, Any]:
+    assert scope["label_selector"] == "wsroute.dev/balancer=shared,wsroute.dev/role in (nginx,nginx-next)"
+    return {**scope, "label_selector": names.ROLE_LABEL}
+
+
+@pytest.fixture
+def pod() -> Iterator[BalancerPod]:
+    with balancer_pod() as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(pod: BalancerPod) -> Published:
+    [port] = free_ports(1)
+    return Published(pod, port)
+
+
+def config(pod: BalancerPod) -> AgentConfig:
+    return AgentConfig(pod=POD, namespace=NAMESPACE, balancer="shared", conf=pod.conf, run=pod.run, port=0)
+
+
+@asynccontextmanager
+async def running_agent(pod: BalancerPod, cluster: Published) -> AsyncIterator[Agent]:
+    """An agent, ended as by SIGKILL."""
+    agent = Agent(config(pod), cluster)
+    task = asyncio.create_task(agent.run())
+    try:
+        yield agent
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def count(agent: Agent, outcome: str) -> int:
+    """How many steps came to this outcome."""
+    prefix = f'wsroute_agent_applied_total{{outcome="{outcome}"}} '
+    lines = agent.metrics.render().decode().splitlines()
+    return sum(int(float(line.removeprefix(prefix))) for line in lines if line.startswith(prefix))
+
+
+async def test_a_pod_that_starts_loads_the_version_in_force(pod: BalancerPod, cluster: Published) -> None:
+    version = cluster.main(0, epoch=7, pods="")
+    async with running_agent(pod, cluster):
+        said = await cluster.until_acknowledged(version)
+    assert said == Acknowledgement(
+        version=version, epoch=7, sockets=0, nginx=pod.applier.nginx_version(), ipv6=said.ipv6, failure=None
+    )
+    assert said.nginx.count(".") == 2
+    assert await pod.applier.running() == version
+
+
+async def test_a_canary_loads_what_is_tried_and_goes_back(pod: BalancerPod, cluster: Published) -> None:
+    first = cluster.main(0)
+    async with running_agent(pod, cluster):
+        await cluster.until_acknowledged(first)
+        second = cluster.trial(1, canary=POD)
+        await cluster.until_acknowledged(second)
+        cluster.publish(names.ROLE_NEXT, "", "", canary="")
+        await cluster.until_acknowledged(first)
+
+
+async def test_another_pod_tests_ahead_and_loads_in_its_turn(pod: BalancerPod, cluster: Published) -> None:
+    first = cluster.main(0)
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_acknowledged(first)
+        second = cluster.trial(1, canary="shared-other")
+        await until(lambda: second in agent._view.tested, what="for the test ahead")
+        assert cluster.main(1, pods="shared-other") == second
+        cluster.publish(names.ROLE_NEXT, "", "")
+        await until(lambda: agent._view.main is not None and agent._view.main.version == second)
+        assert await pod.applier.running() == first
+        cluster.main(1, pods=f"shared-other {POD}")
+        await cluster.until_acknowledged(second)
+        assert count(agent, "applied") == 2
+
+
+async def test_a_refused_canary_is_told_once_and_changes_nothing(pod: BalancerPod, cluster: Published) -> None:
+    first = cluster.main(0)
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_acknowledged(first)
+        workers = pod.accepting()
+        cluster.publish(names.ROLE_NEXT, BROKEN, "events {}\nno_such_thing;\n", canary=POD)
+        said = await cluster.until_refused(BROKEN)
+        assert said.version == first
+        assert said.failure is not None
+        assert said.failure.phase == "test"
+        assert 'unknown directive "no_such_thing"' in said.failure.message
+        cluster.publish(names.ROLE_NEXT, BROKEN, "events {}\nno_such_thing;\n", canary=POD, epoch=2)
+        second = cluster.main(1)
+        await cluster.until_acknowledged(second)
+        assert count(agent, "refused-test") == 1
+        assert not set(workers) & set(pod.accepting())
+
+
+async def test_a_restarted_agent_reloads_nothing(pod: BalancerPod, cluster: Published) -> None:
+    version = cluster.main(0)
+    async with running_agent(pod, cluster):
+        await cluster.until_acknowledged(version)
+    workers = pod.accepting()
+    cluster.applied.clear()
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_acknowledged(version)
+        assert pod.accepting() == workers
+        assert count(agent, "applied") == 0
+        await cluster.until_acknowledged(cluster.main(1))
+
+
+async def test_a_late_leader_is_not_followed(pod: BalancerPod, cluster: Published) -> None:
+    async with running_agent(pod, cluster):
+        second = cluster.main(1, epoch=5)
+        await cluster.until_acknowledged(second)
+        cluster.main(2, epoch=4)
+        third = cluster.main(3, epoch=5)
+        await cluster.until_acknowledged(third)
+        assert not (pod.conf / f"{cluster.rendered(2).version}.conf").exists()
+
+
+@pytest.mark.parametrize("damage", ["digest", "version"])
+async def test_a_damaged_config_map_is_not_followed(pod: BalancerPod, cluster: Published, damage: str) -> None:
+    async with running_agent(pod, cluster):
+        first = cluster.main(0)
+        await cluster.until_acknowledged(first)
+        found = cluster.find(CONFIG_MAPS, "shared-nginx", namespace=NAMESPACE)
+        other = cluster.rendered(1)
+        annotations = {**found["metadata"]["annotations"], names.VERSION_ANNOTATION: other.version}
+        if damage == "digest":
+            annotations[names.DIGEST_ANNOTATION] = pack(other.text).digest
+        else:
+            annotations[names.VERSION_ANNOTATION] = "../bootstrap"
+        cluster.put(
+            CONFIG_MAPS,
+            "shared-nginx",
+            namespace=NAMESPACE,
+            labels=found["metadata"]["labels"],
+            annotations=annotations,
+            data=found["data"],
+        )
+        await cluster.until_acknowledged(cluster.main(2))
+        assert not (pod.conf / f"{other.version}.conf").exists()
+
+
+async def test_without_the_api_server_it_serves_on_and_catches_up(pod: BalancerPod, cluster: Published) -> None:
+    first = cluster.main(0)
+    async with running_agent(pod, cluster):
+        await cluster.until_acknowledged(first)
+        workers = pod.accepting()
+        failures: list[str] = []
+
+        def fail(verb: str, _resource: Resource, _name: str) -> KubeError:
+            failures.append(verb)
+            return UnavailableError("down")
+
+        cluster.fail = fail
+        second = cluster.main(1)
+        await until(lambda: len(failures) >= 4, what="for it to notice")
+        assert pod.accepting() == workers
+        cluster.fail = lambda _verb, _resource, _name: None
+        await cluster.until_acknowledged(second, seconds=20)
+
+
+async def test_a_deleted_config_map_changes_nothing(pod: BalancerPod, cluster: Published) -> None:
+    first = cluster.main(0, epoch=9)
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_acknowledged(first)
+        cluster.remove(CONFIG_MAPS, "shared-nginx", namespace=NAMESPACE)
+        await until(lambda: agent._view.main is None)
+        assert await pod.applier.running() == first
+        second = cluster.main(1, epoch=1)
+        await cluster.until_acknowledged(second)
+
+
+async def test_a_nginx_that_starts_anew_without_its_memory_is_told_again(pod: BalancerPod, cluster: Published) -> None:
+    version = cluster.main(0)
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_acknowledged(version)
+        pod.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(pod.process.wait, 10) == 0
+        await until(lambda: agent._view.running == "", what="for the silence to be noticed")
+        (pod.run / "nginx.conf").unlink()
+        pod.start()
+        await until(lambda: agent._view.running == version, what="for the version to be loaded again")
+        assert await pod.applier.running() == version
+
+
+async def test_it_answers_probes_and_ends_when_told(
+    pod: BalancerPod, cluster: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+    site = aiohttp.web.TCPSite
+
+    class Watched(site):  # type: ignore[misc, valid-type]
+        async def start(self) -> None:
+            await super().start()
+            ports.append(self._runner.addresses[0][1])
+
+    monkeypatch.setattr(aiohttp.web, "TCPSite", Watched)
+    version = cluster.main(0)
+    task = asyncio.create_task(run(config(pod), cluster))
+    await cluster.until_acknowledged(version)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{ports[0]}") as session:
+        async with session.get("/healthz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ok\n")
+        async with session.get("/metrics") as answer:
+            assert f'wsroute_agent_version_info{{version="{version}"}} 1.0' in await answer.text()
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await task
+    assert await pod.applier.running() == version
+
+
+async def test_an_error_of_a_part_ends_the_agent(pod: BalancerPod, cluster: Published) -> None:
+    cluster.fail = lambda _verb, _resource, _name: ValueError("a slip")  # type: ignore[assignment, return-value]
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.timeout(5):
+            await run(config(pod), cluster)
+
+
+def test_the_environment_says_who_we_are() -> None:
+    found = config_from_environment({"POD_NAME": "a", "POD_NAMESPACE": "b", "WSROUTE_BALANCER": "c"})
+    assert (found.pod, found.namespace, found.balancer, str(found.run)) == ("a", "b", "c", "/run/wsroute")
+    with pytest.raises(ConfigError, match="POD_NAMESPACE, WSROUTE_BALANCER"):
+        config_from_environment({"POD_NAME": "a", "POD_NAMESPACE": ""})

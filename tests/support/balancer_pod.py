@@ -1,0 +1,161 @@
+"""nginx as in a balancer's pod: below the real start script, on loopback, in a temporary folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.configurations import configuration, location, proxy, server, upstream
+from tests.support.nginx_runner import local_options, make_paths, nginx_binary, short_folder, wait_until
+from wsroute.agent.applier import Applier, start_script
+from wsroute.dataplane.ir import Configuration, Endpoint
+from wsroute.nginx.render import Rendered, bootstrap, render
+
+SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.which(shell[0])] or [("/bin/sh",)]
+"""The shells of nginx's images (Debian, Alpine), as far as this machine has them."""
+
+
+class BalancerPod:
+    """``delay`` is what the script waits after SIGTERM, in seconds."""
+
+    def __init__(self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> None:
+        self.paths = make_paths(folder)
+        self.conf = Path(self.paths.conf)
+        self.run = Path(self.paths.run)
+        self.applier = Applier(conf=self.conf, run=self.run)
+        self._shell = shell
+        self._delay = delay
+        self._words = folder / "words"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the script, as the kubelet starts the container."""
+        script, first = self.conf / "start.sh", self.conf / "bootstrap.conf"
+        script.write_text(start_script(), encoding="utf-8")
+        first.write_text(bootstrap(self.paths, options=local_options()), encoding="utf-8")
+        with self._words.open("ab") as words:
+            self._process = subprocess.Popen(
+                [*self._shell, str(script), str(self.conf), str(self.run), str(first)],
+                env={**os.environ, "WSROUTE_NGINX": nginx_binary(), "WSROUTE_TERM_DELAY": self._delay},
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,
+            )
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The script."""
+        assert self._process is not None, "the pod was not started"
+        return self._process
+
+    def words(self) -> str:
+        """What script and nginx have said."""
+        return self._words.read_text(encoding="utf-8", errors="replace")
+
+    def master(self) -> int:
+        """The pid of nginx's master."""
+        return int((self.run / "master").read_text())
+
+    def controller(self) -> int:
+        """The pid of the shell that obeys."""
+        [pid] = children(self.process.pid)
+        return pid
+
+    def serves(self) -> bool:
+        """Whether there is a nginx whose workers take connections."""
+        try:
+            return bool(self.accepting())
+        except (OSError, ValueError):
+            return False
+
+    def accepting(self) -> list[int]:
+        """The pids of the workers that take connections."""
+        return [pid for pid in children(self.master()) if title(pid) == "nginx: worker process"]
+
+    def draining(self) -> list[int]:
+        """The pids of the master's workers that finish their sockets."""
+        return [pid for pid in children(self.master()) if "shutting down" in title(pid)]
+
+    def files(self, name: str) -> list[Path]:
+        """All files of this name below the pod's folders."""
+        return [*self.conf.rglob(name), *self.run.rglob(name)]
+
+    def render(self, configuration: Configuration) -> Rendered:
+        """The file of a configuration, for this pod's folders."""
+        return render(configuration, self.paths, options=local_options())
+
+    def stage(self, configuration: Configuration) -> Rendered:
+        """Render a configuration and write its file."""
+        rendered = self.render(configuration)
+        self.applier.stage(rendered.version, rendered.text)
+        return rendered
+
+    def say(self, line: bytes) -> None:
+        """Write into the FIFO."""
+        fd = os.open(self.run / "control", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(fd, line)
+        finally:
+            os.close(fd)
+
+    def stop(self) -> None:
+        """End everything that was started, whatever state it is in."""
+        if self._process is None:
+            return
+        for _ in range(3):
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+                try:
+                    self._process.wait(2)
+                except subprocess.TimeoutExpired:
+                    continue
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        with suppress(OSError, ValueError):
+            os.killpg(self.master(), signal.SIGKILL)
+        self._process = None
+
+
+@contextmanager
+def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> Iterator[BalancerPod]:
+    """A pod that was started; everything in it is ended afterwards."""
+    with short_folder() as folder:
+        pod = BalancerPod(folder, shell=shell, delay=delay)
+        try:
+            pod.start()
+            wait_until(pod.serves, "nginx serves")
+            yield pod
+        finally:
+            pod.stop()
+
+
+def children(pid: int) -> list[int]:
+    """The child processes of a process."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def title(pid: int) -> str:
+    """What a process calls itself; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().strip("\0")
+    except OSError:
+        return ""
+
+
+def echo_route(port: int, *endpoints: Endpoint, idle_timeout: int = 3_600_000, **changes: Any) -> Configuration:
+    """One route, /ws, to these endpoints. Another idle timeout makes another version."""
+    return configuration(
+        port=port,
+        upstreams=[upstream(*endpoints)],
+        servers=[server(location(action=proxy(idle_timeout=idle_timeout)))],
+        **changes,
+    )

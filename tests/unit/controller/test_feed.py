@@ -1,0 +1,210 @@
+"""The feed, the lists and the followed kinds, on a cluster in memory."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fake_cluster import FakeCluster
+from tests.support.waiting import until
+from wsroute.cluster.kinds import Kind
+from wsroute.cluster.objects import Key
+from wsroute.cluster.state import ClusterState
+from wsroute.controller.feed import Change, Feed, read_change
+from wsroute.controller.following import FOLLOWED, follow_all
+from wsroute.controller.resync import WATCHED, Resync
+from wsroute.dataplane.names import BALANCER_LABEL
+from wsroute.kube.backoff import Backoff
+from wsroute.kube.port import CONFIG_MAPS, PODS, SERVICES, UnavailableError
+from wsroute.observability.metrics import Metrics
+
+SYSTEM, OTHER = "wsroute-system", "wsroute-other"
+
+
+@contextlib.asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs a coroutine beside the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class Counted:
+    """A feed with a count of what it asked for."""
+
+    def __init__(self, *kinds: Kind, namespaces: tuple[str, ...] = ()) -> None:
+        self.triggers = 0
+        self.state = ClusterState(kinds=kinds)
+        self.feed = Feed(self.state, changed=self.count, split=FOLLOWED, namespaces=namespaces)
+
+    def count(self) -> None:
+        self.triggers += 1
+
+
+def quick(cluster: FakeCluster, feed: Feed, *kinds: Kind, metrics: Metrics | None = None) -> Resync:
+    """A resync without pauses."""
+    return Resync(cluster, feed, metrics or Metrics(), kinds=kinds, apart=0.0, backoff=Backoff(first=0.001, cap=0.002))
+
+
+async def test_nothing_is_asked_for_before_every_kind_was_listed_once() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE, Kind.NAMESPACE)
+    cluster.put(SERVICES, "chat", namespace="team-a", spec={})
+    change = read_change(Kind.SERVICE, cluster.find(SERVICES, "chat", namespace="team-a"), deleted=False)
+    assert change is not None
+    world.feed.observe(change)
+    world.feed.listed(Kind.SERVICE, [], 1)
+    assert world.triggers == 0
+    assert not world.feed.synced.is_set()
+    world.feed.listed(Kind.NAMESPACE, [], 1)
+    assert world.triggers == 1
+    assert world.feed.synced.is_set()
+
+
+async def test_a_deletion_that_no_watch_told_of_is_healed_by_the_next_list() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    cluster.put(SERVICES, "chat", namespace="team-a", spec={})
+    cluster.put(SERVICES, "page", namespace="team-a", spec={})
+    resync = quick(cluster, world.feed, Kind.SERVICE)
+    async with in_background(resync.run()):
+        await until(lambda: world.state.size(Kind.SERVICE) == 2)
+        cluster.remove(SERVICES, "chat", namespace="team-a")
+        resync.request(Kind.SERVICE)
+        await until(lambda: world.state.size(Kind.SERVICE) == 1)
+    assert world.triggers == 2
+
+
+async def test_lists_come_by_themselves_too() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.SERVICE], period=0.01, apart=0.0)
+    async with in_background(resync.run()):
+        await until(lambda: len(cluster.lists) >= 3)
+
+
+async def test_a_burst_of_requests_gives_one_list_at_once_and_one_later() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.SERVICE], apart=0.05)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        for _ in range(100):
+            resync.request_all()
+            await asyncio.sleep(0)
+        assert len(cluster.lists) == 1
+        await until(lambda: len(cluster.lists) == 2)
+
+
+async def test_a_list_that_fails_empties_nothing_and_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    metrics = Metrics()
+    cluster.put(SERVICES, "chat", namespace="team-a", spec={})
+    resync = quick(cluster, world.feed, Kind.SERVICE, metrics=metrics)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        cluster.fail = lambda verb, *_: UnavailableError("no answer") if verb == "list" else None
+        resync.request(Kind.SERVICE)
+        await until(lambda: len(cluster.lists) >= 6)
+        assert world.state.size(Kind.SERVICE) == 1
+        cluster.fail = lambda *_: None
+        cluster.remove(SERVICES, "chat", namespace="team-a")
+        await until(lambda: world.state.size(Kind.SERVICE) == 0)
+    assert caplog.text.count("can't be listed") == 1
+    assert b'wsroute_resync_failures_total{kind="Service"}' in metrics.render()
+
+
+async def test_the_followed_kinds_are_complete_when_each_namespace_was_listed() -> None:
+    cluster = FakeCluster()
+    world = Counted(*FOLLOWED, namespaces=(SYSTEM, OTHER))
+    world.feed.listed_in(SYSTEM, Kind.POD, [], 1)
+    assert Kind.POD in world.state.awaited
+    world.feed.listed_in(OTHER, Kind.POD, [], 1)
+    assert Kind.POD not in world.state.awaited
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=(SYSTEM, OTHER))):
+        await until(world.feed.synced.is_set)
+        cluster.put(PODS, "a", namespace=SYSTEM, spec={})
+        cluster.put(PODS, "b", namespace=OTHER, spec={})
+        cluster.put(PODS, "c", namespace="elsewhere", spec={})
+        await until(lambda: world.state.size(Kind.POD) == 2)
+        cluster.remove(PODS, "a", namespace=SYSTEM)
+        await until(lambda: world.state.size(Kind.POD) == 1)
+
+
+async def test_a_list_of_one_namespace_leaves_the_objects_of_the_others() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.POD, namespaces=(SYSTEM, OTHER))
+    for namespace in (SYSTEM, OTHER):
+        raw = cluster.put(PODS, "a", namespace=namespace, spec={})
+        world.feed.wrote(Kind.POD, raw)
+    world.feed.listed_in(SYSTEM, Kind.POD, [], 1000)
+    assert list(world.state.snapshot().pods) == [Key(OTHER, "a")]
+
+
+async def test_only_labelled_config_maps_are_followed() -> None:
+    cluster = FakeCluster()
+    cluster.put(CONFIG_MAPS, "foreign", namespace=SYSTEM, data={})
+    cluster.put(CONFIG_MAPS, "ours", namespace=SYSTEM, labels={BALANCER_LABEL: "shared"}, data={})
+    world = Counted(*FOLLOWED, namespaces=(SYSTEM,))
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=(SYSTEM,))):
+        await until(world.feed.synced.is_set)
+    assert list(world.state.snapshot().config_maps) == [Key(SYSTEM, "ours")]
+
+
+async def test_an_answer_to_our_own_write_counts_at_once_and_its_echo_asks_for_nothing() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.CONFIG_MAP)
+    world.feed.listed(Kind.CONFIG_MAP, [], 1)
+    raw = cluster.put(CONFIG_MAPS, "ours", namespace=SYSTEM, labels={BALANCER_LABEL: "shared"}, data={"a": "1"})
+    world.feed.wrote(Kind.CONFIG_MAP, raw)
+    assert world.triggers == 2
+    echo = read_change(Kind.CONFIG_MAP, raw, deleted=False)
+    assert echo is not None
+    world.feed.observe(echo)
+    assert world.triggers == 2
+
+
+async def test_an_object_that_becomes_unusable_counts_as_gone() -> None:
+    world = Counted(Kind.ENDPOINT_SLICE)
+    world.feed.listed(Kind.ENDPOINT_SLICE, [], 1)
+    metadata = {"name": "chat-1", "namespace": "a", "uid": "u", "resourceVersion": "5"}
+    labelled = {**metadata, "labels": {"kubernetes.io/service-name": "chat"}}
+    for raw, size in (({"metadata": labelled}, 1), ({"metadata": {**metadata, "resourceVersion": "6"}}, 0)):
+        change = read_change(Kind.ENDPOINT_SLICE, raw, deleted=False)
+        assert change is not None
+        world.feed.observe(change)
+        assert world.state.size(Kind.ENDPOINT_SLICE) == size
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=10,
+)
+METADATA = st.fixed_dictionaries(
+    {},
+    optional={"name": JSON, "namespace": JSON, "uid": JSON, "resourceVersion": JSON, "labels": JSON},
+)
+
+
+@given(
+    kind=st.sampled_from(list(Kind)),
+    raw=JSON | st.fixed_dictionaries({}, optional={"metadata": METADATA | JSON, "spec": JSON, "status": JSON}),
+    deleted=st.booleans(),
+)
+def test_no_object_however_odd_raises(kind: Kind, raw: Any, deleted: bool) -> None:
+    change = read_change(kind, raw, deleted=deleted)
+    assert change is None or isinstance(change, Change)
+
+
+def test_every_kind_is_watched_or_followed_and_none_twice() -> None:
+    assert sorted([*WATCHED, *FOLLOWED]) == sorted(Kind)

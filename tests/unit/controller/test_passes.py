@@ -1,0 +1,166 @@
+"""Passes with their I/O, on a cluster in memory: who writes, in which order, and when another pass is asked for."""
+
+from collections.abc import Callable
+from typing import cast
+
+from tests.support.fake_cluster import FakeCluster
+from tests.support.world import SHARED, SYSTEM, SmallWorld
+from wsroute.cluster.kinds import Kind
+from wsroute.controller.feed import Feed
+from wsroute.controller.passes import OUTLIVED, RETRY, Passes
+from wsroute.controller.status_writer import StatusWriter
+from wsroute.controller.statuses import StatusKey
+from wsroute.controller.writer import Writer
+from wsroute.dataplane import names
+from wsroute.graph.model import GraphSettings
+from wsroute.kube.elector import Elector, NotLeadingError
+from wsroute.kube.port import CONFIG_MAPS, UnavailableError
+from wsroute.observability.metrics import Metrics
+
+
+class StubElector:
+    """Leads as a test says; ``left`` writes may begin before it is over."""
+
+    epoch = 4
+    leading = True
+    left = 1000
+
+    def assert_leading(self) -> None:
+        self.left -= 1
+        if not self.leading or self.left < 0:
+            raise NotLeadingError("not leading")
+
+
+class StubStatuses:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.aims: list[set[StatusKey]] = []
+
+    def aim(self, targets: dict[StatusKey, object]) -> None:
+        self.aims.append(set(targets))
+
+
+class Scene:
+    """Passes over a small world whose ConfigMaps live on a cluster in memory."""
+
+    def __init__(self) -> None:
+        self.world = SmallWorld()
+        self.world.service("chat", "10.0.0.1")
+        self.world.route("one")
+        for name in ("p0", "p1"):
+            self.world.pod(name, ready=False)  # else they would owe answers, and passes would ask for another look
+        self.cluster = FakeCluster()
+        self.cluster.version = 10_000
+        self.elector = StubElector()
+        self.statuses = StubStatuses()
+        self.metrics = Metrics()
+        self.again: list[float] = []
+        self.now = 0.0
+        feed = Feed(self.world.state, changed=lambda: None)
+        self.feed = feed
+        self.passes = Passes(
+            feed,
+            Writer(self.cluster, feed, self.metrics, assert_leading=self.elector.assert_leading),
+            cast("StatusWriter", self.statuses),
+            cast("Elector", self.elector),
+            self.metrics,
+            settings=GraphSettings(),
+            again=self.again.append,
+            clock=lambda: self.now,
+        )
+
+    async def make(self) -> list[float]:
+        """A pass; gives what it asked for."""
+        self.again.clear()
+        await self.passes.make()
+        return list(self.again)
+
+    async def until_settled(self) -> None:
+        while await self.make() == [0.0]:
+            pass
+
+    def agents_say(self, data: dict[str, str]) -> None:
+        """Put answers into the agents' ConfigMap, as the agents do."""
+        labels = {names.BALANCER_LABEL: "shared"}
+        raw = self.cluster.put(CONFIG_MAPS, "shared-agents", namespace=SYSTEM, labels=labels, data=data)
+        self.feed.wrote(Kind.CONFIG_MAP, raw)
+
+
+async def test_the_leader_makes_the_agents_config_map_first_and_asks_for_another_look() -> None:
+    scene = Scene()
+    assert await scene.make() == [0.0]
+    assert [(verb, name) for verb, _, name in scene.cluster.writes] == [
+        ("create", f"{SYSTEM}/shared-agents"),
+        ("create", f"{SYSTEM}/shared-nginx"),
+        ("apply", f"{SYSTEM}/shared-nginx"),
+    ]
+    assert scene.cluster.applied[0]["metadata"]["annotations"][names.EPOCH_ANNOTATION] == "4"
+    assert await scene.make() == []
+    assert len(scene.cluster.writes) == 3
+    assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE, Kind.BALANCER}
+
+
+async def test_who_does_not_lead_plans_and_writes_nothing() -> None:
+    scene = Scene()
+    scene.elector.leading = False
+    assert await scene.make() == []
+    assert scene.passes.done
+    assert scene.cluster.writes == []
+    assert scene.statuses.aims == []
+
+
+async def test_leadership_lost_in_the_middle_of_a_pass_ends_its_writes() -> None:
+    scene = Scene()
+    scene.elector.left = 2
+    assert await scene.make() == []
+    assert [verb for verb, *_ in scene.cluster.writes] == ["create", "create"]
+    assert scene.statuses.aims == []
+
+
+async def test_a_new_leader_writes_its_epoch_and_the_same_bytes() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    before = scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)
+    scene.elector.epoch = 5
+    await scene.until_settled()
+    after = scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)
+    assert after["data"] == before["data"]
+    assert after["metadata"]["annotations"][names.EPOCH_ANNOTATION] == "5"
+
+
+async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    refuse: Callable[..., UnavailableError | None] = lambda verb, *_: (  # noqa: E731
+        UnavailableError("no answer") if verb == "apply" else None
+    )
+    scene.world.route("two")
+    scene.cluster.fail = refuse
+    assert await scene.make() == [RETRY]
+    scene.cluster.fail = lambda *_: None
+    assert await scene.make() == [0.0]
+
+
+async def test_answers_of_gone_pods_are_taken_out_after_a_while() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    scene.agents_say({"p0": "{}", "gone": "{}"})
+    assert await scene.make() == [OUTLIVED]
+    scene.now = OUTLIVED / 2
+    assert await scene.make() == [OUTLIVED / 2]
+    assert "gone" in scene.cluster.find(CONFIG_MAPS, "shared-agents", namespace=SYSTEM)["data"]
+    scene.now = OUTLIVED
+    await scene.make()
+    assert scene.cluster.find(CONFIG_MAPS, "shared-agents", namespace=SYSTEM)["data"] == {"p0": "{}"}
+    assert await scene.make() == []
+
+
+async def test_a_deleted_balancer_leaves_its_config_maps_and_is_spoken_of_no_more() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    writes = len(scene.cluster.writes)
+    scene.world.remove(Kind.BALANCER, SHARED.name, SHARED.namespace)
+    assert await scene.make() == []
+    assert len(scene.cluster.writes) == writes
+    assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE}

@@ -1,0 +1,102 @@
+"""kopf's supervision: a thread of its own, started again when it ends, stopped when told to."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.support.fake_cluster import FakeCluster
+from tests.support.waiting import until
+from wsroute.cluster.kinds import Kind
+from wsroute.cluster.state import ClusterState
+from wsroute.controller.feed import Feed
+from wsroute.controller.resync import Resync
+from wsroute.controller.settings import kopf_settings
+from wsroute.controller.watching import OwnLoop, supervise
+from wsroute.kube.backoff import Backoff
+from wsroute.observability.metrics import Metrics
+
+QUICK = Backoff(first=0.001, cap=0.002)
+
+
+async def test_main_runs_in_another_thread_and_its_end_is_ours() -> None:
+    names: list[str] = []
+
+    async def main(_stop: asyncio.Event) -> None:
+        names.append(threading.current_thread().name)
+
+    await OwnLoop(main).run()
+    assert names == ["kopf"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(3)])
+async def test_what_main_raises_is_raised_here(error: BaseException) -> None:
+    async def main(_stop: asyncio.Event) -> None:
+        raise error
+
+    with pytest.raises(RuntimeError):
+        await OwnLoop(main).run()
+
+
+async def test_cancelling_sets_the_event_and_waits_for_the_end() -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    async def main(stop: asyncio.Event) -> None:
+        started.set()
+        await stop.wait()
+        await asyncio.sleep(0.01)
+        ended.set()
+
+    task = asyncio.create_task(OwnLoop(main).run())
+    await until(started.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_tasks_of_our_loop_survive_what_happens_in_the_other() -> None:
+    async def main(_stop: asyncio.Event) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # what kopf does at its end
+
+    ours = asyncio.create_task(asyncio.sleep(60))
+    await OwnLoop(main).run()
+    assert not ours.done()
+    ours.cancel()
+
+
+async def test_it_is_started_again_however_it_ends_and_a_list_heals_the_gap(caplog: pytest.LogCaptureFixture) -> None:
+    runs = 0
+    cluster = FakeCluster()
+    feed = Feed(ClusterState(kinds=[Kind.SERVICE]), changed=lambda: None)
+    metrics = Metrics()
+    resync = Resync(cluster, feed, metrics, kinds=[Kind.SERVICE], apart=0.0)
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ConnectionError("watch broken")
+        if runs >= 3:
+            await asyncio.Event().wait()
+
+    listing = asyncio.create_task(resync.run())
+    await until(feed.synced.is_set)
+    before = len(cluster.lists)
+    task = asyncio.create_task(supervise(run, resync, metrics, backoff=QUICK, settle=0.01))
+    await until(lambda: runs == 3 and len(cluster.lists) > before)
+    task.cancel()
+    listing.cancel()
+    await asyncio.wait([task, listing])
+    assert "The watching half failed" in caplog.text
+    assert b"wsroute_watch_restarts_total 2.0" in metrics.render()
+
+
+def test_kopf_neither_gives_up_nor_writes() -> None:
+    settings = kopf_settings()
+    delays = iter(settings.networking.error_backoffs)  # type: ignore[arg-type]
+    assert all(0 < next(delays) <= 30 for _ in range(1000))
+    assert settings.posting.enabled is False
+    assert settings.peering.standalone is True
+    assert settings.watching.inactivity_timeout == 70.0
