@@ -17,7 +17,7 @@ from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake, held_socket
 from tests.support.nginx_runner import free_ports
 from tests.support.waiting import until
-from wsroute.agent.applier import Applied
+from wsroute.balancer.applier import Applied
 from wsroute.dataplane.acknowledgement import Failure
 
 pytestmark = pytest.mark.nginx

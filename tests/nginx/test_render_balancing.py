@@ -64,7 +64,7 @@ async def test_open_sockets_are_counted_across_workers() -> None:
             port=port, worker_processes=2, upstreams=[upstream(*(backend.endpoint() for backend in backends))]
         )
         with running_nginx(balanced) as nginx:
-            assert len(nginx.workers()) == 2
+            await until(lambda: len(nginx.workers()) == 2, what="for two workers")
             held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(30)]
             await until(lambda: [len(backend.sockets) for backend in backends] == [10, 10, 10], what="for ten each")
             # All sockets of one endpoint end; it then takes the next ones, whichever workers they come to.

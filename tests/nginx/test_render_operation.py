@@ -6,7 +6,7 @@ import pytest
 
 from tests.nginx.test_render_handshake import connected, get, served, shake
 from tests.support.backend import running_backend
-from tests.support.configurations import HOST, configuration, many_routes, server
+from tests.support.configurations import HOST, configuration, location, many_routes, proxy, server
 from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import (
     check,
@@ -19,6 +19,7 @@ from tests.support.nginx_runner import (
 )
 from tests.support.waiting import until
 from wsroute.nginx.paths import Options
+from wsroute.nginx.quoting import TOKEN_LIMIT
 from wsroute.nginx.render import bootstrap, render
 
 pytestmark = pytest.mark.nginx
@@ -116,6 +117,16 @@ def test_long_hosts_and_thousands_of_endpoints_load_without_a_word() -> None:
         assert (
             check(render(many_routes(1, port=port, endpoints=250), paths, options=local_options()).text, folder) == ""
         )
+
+
+def test_the_longest_values_load() -> None:
+    with short_folder() as folder:
+        [port] = free_ports(1)
+        values = ("x" * (TOKEN_LIMIT - 2), '"' * (TOKEN_LIMIT // 2 - 1), "\\" * (TOKEN_LIMIT // 2 - 1))
+        headers = tuple((f"X-Long-{number}", value) for number, value in enumerate(values))
+        action = proxy(set_headers=headers, rewrite_prefix="/" + "b" * 2_000)
+        long_values = configuration(port=port, servers=[server(location("/" + "a" * 2_000, action))])
+        assert check(render(long_values, make_paths(folder), options=local_options()).text, folder) == ""
 
 
 def test_the_bootstrap_passes_the_test_in_any_place() -> None:

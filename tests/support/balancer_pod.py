@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.support.configurations import configuration, location, proxy, server, upstream
 from tests.support.nginx_runner import local_options, make_paths, nginx_binary, short_folder, wait_until
-from wsroute.agent.applier import Applier, start_script
+from wsroute.balancer.applier import Applier, start_script
 from wsroute.dataplane.ir import Configuration, Endpoint
 from wsroute.nginx.render import Rendered, bootstrap, render
 

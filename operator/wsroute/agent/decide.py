@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from wsroute.agent.admin import is_version
+from wsroute.balancer.admin import is_version
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 

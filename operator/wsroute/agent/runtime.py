@@ -16,8 +16,8 @@ from typing import Final
 from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
-from wsroute.agent.applier import Applied, Applier
-from wsroute.agent.control import ControlUnavailableError
+from wsroute.balancer.applier import Applied, Applier
+from wsroute.balancer.control import ControlUnavailableError
 from wsroute.agent.decide import (
     Apply,
     Check,
@@ -158,7 +158,7 @@ class Agent:
                 logger.warning("%s comes from a leader that has been followed by another; not followed.", name)
                 return
             if new.version and (known is None or known.version != new.version):
-                # A few milliseconds for 1,000 routes. A thread would cost more than that: memory, for an arena of its own.
+                # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.
                 text = unpack(item.get("data") or {}, item.get("binaryData") or {}, expected_digest=new.digest)
                 keep = [published.version for published in self._published.values()]
                 self._applier.stage(new.version, text, keep=keep)

@@ -178,7 +178,7 @@ DURATION_BOUNDS_SENTENCE: Final = f"A duration must be at least 1ms and at most 
 _HEADER_NAME_REFUSALS: Final = (
     Hint(
         r"(?i)^(host|connection|upgrade|content[-_]length|transfer[-_]encoding|te|trailer|keep[-_]alive|"
-        r"http2[-_]settings|sec[-_]websocket[-_].*|proxy[-_].*)$",
+        r"http2[-_]settings|sec[-_]websocket[-_].*|proxy([-_].*)?)$",
         "Host, Connection, Upgrade, Sec-WebSocket-*, Proxy-* and the headers of framing must not be changed",
     ),
     Hint(
@@ -200,7 +200,7 @@ HEADER_NAME: Final = Grammar(
 HEADER_VALUE: Final = Grammar(
     name="header value",
     pattern=r"^[!-~]([ -~]*[!-~])?$",
-    max_length=4000,
+    max_length=2000,
     sentence="A header's value must consist of printable ASCII characters",
     example="team-a",
     hints=(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wsroute.agent.applier import start_script
+from wsroute.balancer.applier import start_script
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.render import bootstrap
 

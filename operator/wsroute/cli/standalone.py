@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from wsroute.agent.applier import Applier, start_script
+from wsroute.balancer.applier import Applier, start_script
 from wsroute.cli.folder import FolderState, take
 from wsroute.cli.manifests import ManifestError, folder_of_manifests, manifest_files, read_file
 from wsroute.dataplane.acknowledgement import Failure

@@ -5,7 +5,7 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
@@ -32,8 +32,9 @@ NOTHING: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The file that a configuration gives."""
+    """The file that a balancer's configuration gives."""
 
+    node: BalancerNode
     configuration: Configuration
     version: str
     file: File
@@ -146,15 +147,18 @@ def _make(
         return None, ""  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
+    if memo.made is not None and memo.made.node is node and memo.made.configuration.ipv6 is ipv6:
+        return memo.made, ""
     configuration = build_configuration(node, ipv6=ipv6, memo=parts)
     if memo.made is not None and memo.made.configuration == configuration:
+        memo.made = replace(memo.made, node=node)
         return memo.made, ""
     try:
         rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
         file = generated.make_file(rendered.text, configuration)
     except (EmitError, BundleError) as error:
         return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    memo.made = Made(configuration, rendered.version, file)
+    memo.made = Made(node, configuration, rendered.version, file)
     memo.versions.add(rendered.version, configuration)
     return memo.made, ""
 
@@ -225,7 +229,8 @@ class Progress:
                 version = pod.said.version if pod.said is not None else ""
                 silent = pod.name in owing and owing[pod.name].is_silent
                 self._runs.append("" if silent and version != plan.desired else version)
-        self._exact = bool(plan.desired) and all(version == plan.desired for version in self._runs)
+        # What differs in endpoints only has the same fingerprints.
+        self._all_akin = bool(plan.desired) and all(version in self._akin for version in self._runs)
         self._all = RolloutView(len(self._runs), len(self._runs), self._total, self._failure)
 
     def of_balancer(self) -> RolloutView:
@@ -234,7 +239,7 @@ class Progress:
 
     def of_route(self, route: Key) -> RolloutView:
         """With one route."""
-        if self._exact:
+        if self._all_akin:
             return self._all
         if self._desired is None:
             return self._view(0)

@@ -4,6 +4,7 @@ The memo holds nothing that the result depends on but since when pods are silent
 """
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,9 @@ from wsroute.graph.model import Graph, GraphSettings
 class PassMemo:
     """What is kept between the passes of one operator."""
 
+    seen: tuple[object, ...] = ()
+    """What the last graph was built from."""
+    graph: Graph | None = None
     parts: Memo = field(default_factory=Memo)
     statuses: Memo = field(default_factory=Memo)
     balancers: dict[Key, BalancerMemo] = field(default_factory=dict)
@@ -42,14 +46,28 @@ class PassResult:
 
 def plan_pass(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, epoch: int, now: float) -> PassResult:
     """Plan everything. ``epoch`` is the leader's, ``now`` is monotonic, seconds."""
-    graph = build_graph(snapshot, settings, memo.parts)
+    graph = _graph(snapshot, settings, memo)
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in graph.balancers}
     plans = {
         key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now)
         for key, node in graph.balancers.items()
     }
-    memo.parts.end_pass()
     return PassResult(graph, plans)
+
+
+def _graph(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo) -> Graph:
+    """The graph, built anew unless nothing but ConfigMaps has changed: most passes are for an agent's answer.
+
+    Of a kind that did not change, a snapshot has the same mapping as the one before.
+    """
+    mappings = (getattr(snapshot, name) for name in Snapshot.__dataclass_fields__ if name != "config_maps")
+    seen = (settings, *mappings)
+    if memo.graph is None or not all(map(operator.is_, seen, memo.seen)):
+        if memo.graph is not None:
+            memo.parts.end_pass()
+        memo.graph = build_graph(snapshot, settings, memo.parts)
+        memo.seen = seen
+    return memo.graph
 
 
 def status_targets(result: PassResult, memo: PassMemo) -> dict[StatusKey, Target]:

@@ -141,11 +141,9 @@ class Operator:
         try:
             while True:
                 await self._elector.until(leading=True)
-                logger.info("This replica leads now, with epoch %d.", self._elector.epoch)
                 self.metrics.leader.set(1)
                 self._loop.trigger()
                 await self._elector.until(leading=False)
-                logger.warning("This replica no longer leads.")
                 self.metrics.leader.set(0)
         finally:
             self.metrics.leader.set(0)

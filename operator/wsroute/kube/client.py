@@ -37,7 +37,10 @@ WATCH_SECONDS: Final = 300
 """How long we ask the server to keep a watch, on average: streams move between API servers, none lives for ever."""
 
 SILENCE: Final = 70.0
-"""Seconds without a byte after which a watch counts as dead: bookmarks come about every 60."""
+"""Seconds without a byte after which a watch counts as dead.
+
+Bookmarks come every 60, but none of a kind of which nothing is new: there this just makes the stream anew.
+"""
 
 PARALLEL: Final = 16
 """Requests under way at once, watches and Leases aside."""

@@ -25,7 +25,7 @@ class Paths:
 
     @property
     def error_log(self) -> str:
-        """nginx's own messages of level warn and up, beside its stderr."""
+        """What the start script reads of nginx's words: alerts and worse only, so that it stays small."""
         return f"{self.run}/error.log"
 
     @property

@@ -15,7 +15,7 @@ from typing import Any, Final, Self, final
 
 from wsroute.dataplane.ir import RouteRef
 
-TOKEN_LIMIT: Final = 4000
+TOKEN_LIMIT: Final = 4_090
 """Bytes of one token, quotes and escapes included; nginx's buffer has 4,096."""
 
 UNIX_PATH_LIMIT: Final = 107

@@ -19,6 +19,9 @@ from wsroute.dataplane.bundle import FILE_KEY, BundleError
 from wsroute.graph.model import GraphSettings
 
 
+SETTINGS = GraphSettings()
+
+
 class Planner:
     """Passes over a small world, with one memo."""
 
@@ -28,7 +31,7 @@ class Planner:
         self.now = 0.0
 
     def result(self) -> PassResult:
-        return plan_pass(self.world.snapshot, GraphSettings(), self.memo, epoch=1, now=self.now)
+        return plan_pass(self.world.snapshot, SETTINGS, self.memo, epoch=1, now=self.now)
 
     def plan(self) -> BalancerPlan:
         return self.result().plans[SHARED]
@@ -241,6 +244,17 @@ def test_unchanged_statuses_are_the_same_objects(planner: Planner) -> None:
     first = status_targets(planner.result(), planner.memo)
     second = status_targets(planner.result(), planner.memo)
     assert all(first[key] is second[key] for key in first)
+
+
+def test_an_answer_alone_builds_no_new_graph(planner: Planner) -> None:
+    planner.world.commit(planner.plan())
+    before = planner.result()
+    planner.world.say("p0", version=before.plans[SHARED].desired)
+    after = planner.result()
+    assert after.graph is before.graph
+    assert after.plans[SHARED].pods != before.plans[SHARED].pods
+    planner.world.route("two")
+    assert planner.result().graph is not before.graph
 
 
 STEPS = st.lists(

@@ -116,7 +116,7 @@ def test_what_is_emitted(emitted: Emitted, expected: str) -> None:
     "make",
     [
         lambda: quoting.Quoted("$http_authorization"),
-        lambda: quoting.Quoted("x" * 4000),
+        lambda: quoting.Quoted("x" * 4089),
         lambda: quoting.Quoted('"' * 2500),
         lambda: quoting.Quoted("ü" * 2500),
         lambda: quoting.HeaderName("X Team"),
@@ -145,7 +145,7 @@ def test_what_is_emitted(emitted: Emitted, expected: str) -> None:
         lambda: quoting.LocationPath("ws"),
         lambda: quoting.LocationPath(""),
         lambda: quoting.LocationPath("~ ^/"),
-        lambda: quoting.LocationPath("/" + "a" * 4000),
+        lambda: quoting.LocationPath("/" + "a" * 4090),
         lambda: quoting.RewriteTarget("https://evil.test/"),
         lambda: quoting.RewriteTarget("/a?b"),
         lambda: quoting.RewriteTarget("/$1"),

@@ -421,6 +421,10 @@ controller() {
 
 # --- Main -----------------------------------------------------------------------------------------------------------
 
+# An open socket takes two descriptors; the soft limit is often 1,024.
+# shellcheck disable=SC3045
+ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
+
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
 rm -f "$RUN/control" "$RUN/finished" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wsroute.agent.admin import running_version
-from wsroute.agent.applier import KEPT, Applier, start_script
+from wsroute.balancer.admin import running_version
+from wsroute.balancer.applier import KEPT, Applier, start_script
 
 VERSION = "0123456789ab"
 

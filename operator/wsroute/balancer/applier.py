@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from wsroute.agent.admin import is_version, running_version
-from wsroute.agent.control import POLL, Control, read_untrusted
+from wsroute.balancer.admin import is_version, running_version
+from wsroute.balancer.control import POLL, Control, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
 
 KEPT: Final = 5
@@ -34,7 +34,7 @@ class Applied:
 
 def start_script() -> str:
     """The text of the script that runs nginx: ``sh start.sh CONF RUN BOOTSTRAP``."""
-    return files("wsroute.agent").joinpath("start.sh").read_text()
+    return files("wsroute.balancer").joinpath("start.sh").read_text()
 
 
 class Applier:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsroute.agent.control import Control, ControlUnavailableError, Outcome, read_untrusted
+from wsroute.balancer.control import Control, ControlUnavailableError, Outcome, read_untrusted
 
 VERSION = "aaaaaaaaaaaa"
 
