@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -194,7 +195,7 @@ class Bench:
         wanted = await self.slice(sample, first=sample + 1 + ENDPOINTS - 1)
         written = time.monotonic()
         host = self.host(sample)
-        return await self.until_all(host, lambda answer: answer.headers.get("x-chat-pod") == wanted) - written
+        return await self.until_all(host, partial(comes_from, wanted)) - written
 
     async def report(self, title: str, target: str, one: Callable[[int], Awaitable[float]], samples: int) -> None:
         """Take samples, each after the one before has settled everywhere, and print them."""
@@ -221,7 +222,7 @@ class Bench:
         wanted = [await self.slice(number, first=number + 2) for number in range(changes)]
         written = time.monotonic()
         for number, pod in enumerate(wanted):
-            await self.until_all(self.host(number), lambda answer, pod=pod: answer.headers.get("x-chat-pod") == pod)
+            await self.until_all(self.host(number), partial(comes_from, pod))
         done = time.monotonic()
         reloads = await self.reloads() - before
         print(
@@ -282,6 +283,11 @@ class Bench:
     async def execute(self, pod: str, container: str, *command: str) -> str:
         """Run a command in a container."""
         return await self.stack.kubectl("-n", install.NAMESPACE, "exec", pod, "-c", container, "--", *command)
+
+
+def comes_from(pod: str, answer: Answer) -> bool:
+    """Whether a backend's pod upgraded the connection."""
+    return answer.headers.get("x-chat-pod") == pod
 
 
 def sample(answer: Answer, name: str, **labels: str) -> float:

@@ -115,7 +115,7 @@ async def test_programmed_is_never_true_too_early(stack: Stack) -> None:
     await stack.backend()
     await stack.route()
     await stack.condition("chat", "Ready")
-    seen = []
+    seen: list[str] = []
     listing = await stack.client.list(ROUTES, namespace=stack.namespace)
     watch = stack.client.watch(ROUTES, namespace=stack.namespace, resource_version=listing.resource_version)
     edits = [f"/v{number}/echo" for number in range(6)]

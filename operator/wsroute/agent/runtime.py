@@ -16,8 +16,6 @@ from typing import Final
 from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
-from wsroute.balancer.applier import Applied, Applier
-from wsroute.balancer.control import ControlUnavailableError
 from wsroute.agent.decide import (
     Apply,
     Check,
@@ -31,6 +29,8 @@ from wsroute.agent.decide import (
 )
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.sockets import established, ipv6_available
+from wsroute.balancer.applier import Applied, Applier
+from wsroute.balancer.control import ControlUnavailableError
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 from wsroute.dataplane.bundle import BundleError, unpack
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_NEXT, ROLE_NGINX, next_name, nginx_name

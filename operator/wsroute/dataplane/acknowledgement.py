@@ -37,38 +37,29 @@ class Acknowledgement:
 def parse_acknowledgement(text: str) -> Acknowledgement | None:
     """Read what an agent wrote; None when a hand has put something else there."""
     try:
-        raw: Any = json.loads(text)
-        failure = raw["failure"]
-        acknowledgement = Acknowledgement(
-            version=raw["version"],
-            epoch=raw["epoch"],
-            sockets=raw["sockets"],
-            nginx=raw["nginx"],
-            ipv6=raw["ipv6"],
-            failure=None
-            if failure is None
-            else Failure(version=failure["version"], phase=failure["phase"], message=failure["message"]),
-        )
-    except (ValueError, TypeError, KeyError, RecursionError):
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    return acknowledgement if _well_typed(acknowledgement) else None
-
-
-def _well_typed(value: Acknowledgement) -> bool:
-    failure = value.failure
-    return (
-        isinstance(value.version, str)
-        and type(value.epoch) is int
-        and type(value.sockets) is int
-        and value.sockets >= 0
-        and isinstance(value.nginx, str)
-        and isinstance(value.ipv6, bool)
-        and (
-            failure is None
-            or (
-                isinstance(failure.version, str)
-                and failure.phase in ("test", "load")
-                and isinstance(failure.message, str)
+    match raw:
+        case {
+            "version": str(version),
+            "epoch": int(epoch),
+            "sockets": int(sockets),
+            "nginx": str(nginx),
+            "ipv6": bool(ipv6),
+            "failure": failed,
+        } if sockets >= 0 and not isinstance(epoch, bool) and not isinstance(sockets, bool):
+            failure = _failure(failed)
+            if failed is not None and failure is None:
+                return None
+            return Acknowledgement(
+                version=version, epoch=epoch, sockets=sockets, nginx=nginx, ipv6=ipv6, failure=failure
             )
-        )
-    )
+    return None
+
+
+def _failure(raw: Any) -> Failure | None:
+    match raw:
+        case {"version": str(version), "phase": "test" | "load" as phase, "message": str(message)}:
+            return Failure(version=version, phase=phase, message=message)
+    return None

@@ -27,9 +27,11 @@ EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
 """The Lease's transition count of the leader that wrote it."""
 
 CANARY_ANNOTATION: Final = "wsroute.dev/canary"
-"""On the next version: the name of the pod that loads it. Whatever it names, a pod's aim is always a function of the two
-ConfigMaps: the next version when this names the pod and it has not refused that version, else the version in force
-when its turn has come or nothing is loaded yet (so a canary that is taken back goes back to the version in force)."""
+"""On the next version: the name of the pod that loads it.
+
+A pod's aim is always a function of the two ConfigMaps: the next version when this names the pod and it has not refused
+that version; else the version in force, when its turn has come or nothing is loaded yet. So a canary that is taken back
+goes back to the version in force."""
 
 PODS_ANNOTATION: Final = "wsroute.dev/pods"
 """On the version in force: the pods whose turn it is, separated by blanks, or ``*`` for all of them."""

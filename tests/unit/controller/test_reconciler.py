@@ -18,7 +18,6 @@ from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, BundleError
 from wsroute.graph.model import GraphSettings
 
-
 SETTINGS = GraphSettings()
 
 
