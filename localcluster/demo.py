@@ -70,6 +70,9 @@ def on_local_cluster() -> None:
     cluster = api.up(CLUSTER_NAME)
     with step("Installing the operator and a balancer of two pods"):
         install.install_locally(cluster)
+        # Clients come through the relay below, so its port is the one that URLs have to name.
+        port = json.dumps([{"op": "replace", "path": "/spec/listeners/0/public/port", "value": PORT}])
+        cluster.kubectl("-n", install.NAMESPACE, "patch", "wsb", install.BALANCER, "--type=json", "-p", port)
     with step("Deploying the chat and its WebSocketRoute"):
         deploy_chat(cluster, install.LOCAL_IMAGES)
     with step("Waiting until it all serves"):

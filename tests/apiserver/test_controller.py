@@ -31,6 +31,7 @@ from wsroute.kube.port import (
     Json,
     NotFoundError,
     Resource,
+    UnavailableError,
 )
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
@@ -47,6 +48,7 @@ class World:
         self.server = server
         self.namespace = namespace
         self.agents: dict[str, Agent] = {}
+        self.agents_rest = False
 
     async def apply(self, resource: Resource, name: str, *, subresource: str = "", **content: Any) -> Json:
         metadata: Json = {"namespace": self.namespace, "name": name}
@@ -146,8 +148,9 @@ class World:
     async def serve(self) -> None:
         """Let all agents do their work, for as long as the test runs."""
         while True:
-            for agent in list(self.agents.values()):
-                await agent.look()
+            for agent in [] if self.agents_rest else list(self.agents.values()):
+                with contextlib.suppress(UnavailableError):
+                    await agent.look()
             await asyncio.sleep(0.01)
 
     async def until(self, condition: Any, *, what: str, seconds: float = 15.0) -> None:
@@ -442,12 +445,47 @@ async def test_only_the_leader_writes_and_when_it_is_killed_the_next_one_goes_on
     assert all(len(texts) == 1 for texts in seen.values()), "one version, two texts"
 
 
+async def test_told_to_end_it_gives_the_lease_back_and_ends_in_order(world: World) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.operator_process", world.server.kubeconfig(), world.namespace, "only"
+    )
+    try:
+        await world.until(lambda: _holds(world, "only"), what="it leads")
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 15) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert await _holds(world, "")
+
+
+async def test_an_outage_of_the_api_server_is_survived_without_a_restart(world: World) -> None:
+    await world.balancer()
+    await world.backend("10.1.0.1")
+    async with operating(world, "one") as operator:
+        await world.route()
+        await world.until_programmed()
+        world.agents_rest = True
+        world.server.stop_server()
+        await until(lambda: not operator._elector.leading, seconds=20)
+        assert not operator.unready()
+        assert not operator.unhealthy()
+        world.server.start_server()
+        world.agents_rest = False
+        await world.backend("10.1.0.7")
+
+        async def live() -> bool:
+            return "10.1.0.7" in await world.text()
+
+        await world.until(live, what="the change made after the outage is in force", seconds=60)
+
+
 async def _holds(world: World, identity: str) -> bool:
     try:
         lease = await world.get(LEASES, "wsroute")
     except NotFoundError:
         return False
-    return bool(lease["spec"].get("holderIdentity") == identity)
+    return bool((lease["spec"].get("holderIdentity") or "") == identity)
 
 
 async def _record_texts(world: World, seen: dict[str, set[str]]) -> None:

@@ -20,6 +20,7 @@ class SmallWorld:
 
     def __init__(self, *, pods: int = 2) -> None:
         self.state = ClusterState(kinds=[])
+        self.revision = 0
         self.version = 100
         self.put(Kind.NAMESPACE, TEAM, "")
         self.put(
@@ -52,7 +53,7 @@ class SmallWorld:
     def put(self, kind: Kind, name: str, namespace: str, **content: Any) -> Record:
         record = parse_record(kind, self.raw(kind, name, namespace, **content))
         assert record is not None
-        self.state.upsert(record)
+        self.revision += self.state.upsert(record) and kind is not Kind.CONFIG_MAP
         return record
 
     def balancer(self, **changes: Any) -> None:
@@ -70,7 +71,7 @@ class SmallWorld:
         self.put(Kind.POD, name, SYSTEM, labels={"app": "balancer"}, status={"conditions": [condition]})
 
     def remove(self, kind: Kind, name: str, namespace: str) -> None:
-        self.state.delete(kind, Key(namespace, name), f"{kind}-{name}")
+        self.revision += self.state.delete(kind, Key(namespace, name), f"{kind}-{name}")
 
     def service(self, name: str, *addresses: str) -> None:
         self.put(Kind.SERVICE, name, TEAM, spec={"selector": {"app": name}, "ports": [{"port": 80}]})

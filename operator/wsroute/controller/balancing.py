@@ -233,6 +233,11 @@ class Progress:
         self._all_akin = bool(plan.desired) and all(version in self._akin for version in self._runs)
         self._all = RolloutView(len(self._runs), len(self._runs), self._total, self._failure)
 
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal for two passes over one graph in which nothing else is to be said of any pod."""
+        return (self._runs, self._desired, self._total, self._failure)
+
     def of_balancer(self) -> RolloutView:
         """With the balancer as a whole."""
         return self._view(sum(version in self._akin for version in self._runs))

@@ -68,6 +68,8 @@ class Feed:
         namespaces: Sequence[str] = (),
     ) -> None:
         self.state = state
+        self.revision = 0
+        """Grows with each change of meaning, those of ConfigMaps left aside."""
         self.synced = asyncio.Event()
         """Set once every kind has been listed."""
         self._changed = changed
@@ -76,15 +78,15 @@ class Feed:
     def observe(self, change: Change) -> None:
         """Take in a watch event."""
         if change.record is None:
-            self._tell(self.state.delete(change.kind, change.key, change.uid))
+            self._tell(change.kind, self.state.delete(change.kind, change.key, change.uid))
         else:
-            self._tell(self.state.upsert(change.record))
+            self._tell(change.kind, self.state.upsert(change.record))
 
     def listed(self, kind: Kind, records: Iterable[Record], version: int) -> None:
         """Take in a list of all objects of a kind."""
         changed = self.state.replace(kind, records, version)
         self.state.mark_synced(kind)
-        self._tell(changed)
+        self._tell(kind, changed)
 
     def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
         """Take in a list of a kind's objects in one namespace; those of other namespaces stay."""
@@ -101,7 +103,7 @@ class Feed:
         outstanding.discard(namespace)
         if not outstanding:
             self.state.mark_synced(kind)
-        self._tell(any(removed) or any(taken))
+        self._tell(kind, any(removed) or any(taken))
 
     def wrote(self, kind: Kind, raw: Any) -> None:
         """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""
@@ -119,7 +121,9 @@ class Feed:
         }
         return [(key, record.meta.uid, record.meta.version) for key, record in by_kind[kind].items()]
 
-    def _tell(self, changed: bool) -> None:
+    def _tell(self, kind: Kind, changed: bool) -> None:
+        if changed and kind is not Kind.CONFIG_MAP:
+            self.revision += 1
         if not self.synced.is_set():
             if self.state.ready:
                 self.synced.set()

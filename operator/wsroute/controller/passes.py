@@ -76,7 +76,14 @@ class Passes:
     async def _make(self) -> float | None:
         state = self._feed.state
         started = time.perf_counter()
-        result = plan_pass(state.snapshot(), self._settings, self._memo, epoch=self._elector.epoch, now=self._clock())
+        result = plan_pass(
+            state.snapshot(),
+            self._settings,
+            self._memo,
+            revision=self._feed.revision,
+            epoch=self._elector.epoch,
+            now=self._clock(),
+        )
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})
         self._count_refusals(result)

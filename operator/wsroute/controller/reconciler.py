@@ -4,7 +4,6 @@ The memo holds nothing that the result depends on but since when pods are silent
 """
 
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +22,14 @@ from wsroute.graph.model import Graph, GraphSettings
 class PassMemo:
     """What is kept between the passes of one operator."""
 
-    seen: tuple[object, ...] = ()
-    """What the last graph was built from."""
+    revision: int = -1
     graph: Graph | None = None
+    """The last graph, and the revision of what it was built from."""
     parts: Memo = field(default_factory=Memo)
     statuses: Memo = field(default_factory=Memo)
     balancers: dict[Key, BalancerMemo] = field(default_factory=dict)
+    told: tuple[Graph, object, dict[StatusKey, Target]] | None = None
+    """The last targets of statuses, and what they follow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,12 @@ class PassResult:
         return min((plan.look_again for plan in self.plans.values()), default=math.inf)
 
 
-def plan_pass(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, epoch: int, now: float) -> PassResult:
-    """Plan everything. ``epoch`` is the leader's, ``now`` is monotonic, seconds."""
-    graph = _graph(snapshot, settings, memo)
+def plan_pass(
+    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float
+) -> PassResult:
+    """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
+    ``now`` is monotonic, seconds."""
+    graph = _graph(snapshot, settings, memo, revision)
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in graph.balancers}
     plans = {
         key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now)
@@ -55,25 +59,24 @@ def plan_pass(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, ep
     return PassResult(graph, plans)
 
 
-def _graph(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo) -> Graph:
-    """The graph, built anew unless nothing but ConfigMaps has changed: most passes are for an agent's answer.
-
-    Of a kind that did not change, a snapshot has the same mapping as the one before.
-    """
-    mappings = (getattr(snapshot, name) for name in Snapshot.__dataclass_fields__ if name != "config_maps")
-    seen = (settings, *mappings)
-    if memo.graph is None or not all(map(operator.is_, seen, memo.seen)):
-        if memo.graph is not None:
-            memo.parts.end_pass()
+def _graph(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, revision: int) -> Graph:
+    """The graph, built anew unless nothing but ConfigMaps has changed: most passes are for an agent's answer."""
+    if memo.graph is None or memo.revision != revision:
         memo.graph = build_graph(snapshot, settings, memo.parts)
-        memo.seen = seen
+        memo.revision = revision
+        memo.parts.end_pass()
     return memo.graph
 
 
 def status_targets(result: PassResult, memo: PassMemo) -> dict[StatusKey, Target]:
-    """What the statuses of all routes and balancers ought to say. An unchanged one is the same object as before."""
+    """What the statuses of all routes and balancers ought to say. What did not change is the same object as before:
+    each target, and the whole when that holds for all of them."""
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
-    targets = {}
+    plans = result.plans.items()
+    signature = [(key, progress[key].signature, plan.desired, plan.obstacle, plan.sockets) for key, plan in plans]
+    if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
+        return memo.told[2]
+    targets: dict[StatusKey, Target] = {}
     nobody = RolloutView(0, 0, 0)
     for key, route in result.graph.routes.items():
         serving = progress.get(route.balancer) if route.balancer is not None else None
@@ -89,4 +92,5 @@ def status_targets(result: PassResult, memo: PassMemo) -> dict[StatusKey, Target
             partial(balancer_target, plan, view),
         )
     memo.statuses.end_pass()
+    memo.told = (result.graph, signature, targets)
     return targets

@@ -6,6 +6,7 @@ beside them in a thread (:mod:`wsroute.controller.watching`).
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
 import signal
@@ -41,6 +42,10 @@ TIMING: Final = Timing()
 REQUEST_SECONDS: Final = 4.0
 """How long a request may take: less than the Lease's slack, so that what a leader has begun has ended before the next
 one begins."""
+
+
+SETTLED: Final = 20.0
+"""Seconds after the first pass by which kopf's and our first lists are dealt with and dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,7 @@ class Operator:
             # What is known by now stays for long: the collector need not look at it again and again, for up to 50 ms.
             gc.collect()
             gc.freeze()
+            asyncio.get_running_loop().call_later(SETTLED, _return_memory)
 
     def _follow(self) -> Coroutine[Any, Any, None]:
         return follow_all(self._client, self._feed, self.metrics, namespaces=self.config.namespaces)
@@ -173,6 +179,12 @@ async def run(config: OperatorConfig, *, stop: asyncio.Event | None = None) -> N
             await Operator(config, client).run(stop)
     finally:
         await client.close()
+
+
+def _return_memory() -> None:
+    """Give back what the first lists left free in pieces, a tenth of the whole, where the C library can (glibc's)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.asynccontextmanager

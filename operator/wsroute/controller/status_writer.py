@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from wsroute.cluster.kinds import Kind
-from wsroute.cluster.objects import Balancer, Route
+from wsroute.cluster.objects import Balancer, Route, Snapshot
 from wsroute.controller.feed import RESOURCES, Feed
 from wsroute.controller.statuses import StatusKey, Target, due_at, news, status_body
 from wsroute.dataplane.names import FIELD_MANAGER
@@ -62,14 +62,17 @@ class StatusWriter:
         self._delays: dict[StatusKey, Any] = {}
 
     def aim(self, targets: Mapping[StatusKey, Target]) -> None:
-        """Say what all statuses ought to be; those that aren't are written soon."""
+        """Say what all statuses ought to be; those that aren't are written soon. The same mapping again is no news."""
+        if targets is self._targets:
+            return
         self._targets = targets
         for memory in (self._settled, self._last_write, self._delays):
             for key in [key for key in memory if key not in targets]:
                 del memory[key]
+        snapshot = self._feed.state.snapshot()
         for key, target in targets.items():
             settled = self._settled.get(key)
-            record = self._record(key)
+            record = _find(snapshot, key)
             if record is None or (settled is not None and settled[0] is target and settled[1] is record.status):
                 continue
             self._consider(key, target, record)
@@ -83,11 +86,6 @@ class StatusWriter:
         finally:
             for timer in self._timers.values():
                 timer.cancel()
-
-    def _record(self, key: StatusKey) -> Route | Balancer | None:
-        """The object as it is known now, which may be newer than what the pass saw."""
-        snapshot = self._feed.state.snapshot()
-        return snapshot.routes.get(key.key) if key.kind is Kind.ROUTE else snapshot.balancers.get(key.key)
 
     def _consider(self, key: StatusKey, target: Target, record: Route | Balancer) -> None:
         due = due_at(target, record.status, last_write=self._last_write.get(key, float("-inf")))
@@ -120,7 +118,8 @@ class StatusWriter:
 
     async def _write(self, key: StatusKey) -> float | None:
         """Write one status if it is still due; gives the seconds after which to look at it again."""
-        target, record = self._targets.get(key), self._record(key)
+        # The object as it is known now, which may be newer than what the pass saw.
+        target, record = self._targets.get(key), _find(self._feed.state.snapshot(), key)
         if target is None or record is None or record.meta.uid != target.uid:
             return None
         now = self._clock()
@@ -139,7 +138,9 @@ class StatusWriter:
             self._assert_leading()
             answer = await self._client.apply(resource, body, manager=FIELD_MANAGER, subresource="status")
         except NotLeadingError:
-            return None  # the next leader does it; should that be us, the pass on winning aims again
+            # The next leader does it. Should that be us again, its first pass aims at what it finds.
+            self._targets = {}
+            return None
         except KubeError as error:
             return self._failed(key, error)
         self._metrics.status_writes.labels(key.kind, "written").inc()
@@ -168,3 +169,7 @@ class StatusWriter:
     def _delay(self, key: StatusKey) -> float:
         delays = self._delays.setdefault(key, iter(self._backoff))
         return float(next(delays))
+
+
+def _find(snapshot: Snapshot, key: StatusKey) -> Route | Balancer | None:
+    return snapshot.routes.get(key.key) if key.kind is Kind.ROUTE else snapshot.balancers.get(key.key)

@@ -73,6 +73,7 @@ class Scene:
     async def make(self) -> list[float]:
         """A pass; gives what it asked for."""
         self.again.clear()
+        self.feed.revision = self.world.revision
         await self.passes.make()
         return list(self.again)
 

@@ -30,7 +30,7 @@ class Planner:
         self.now = 0.0
 
     def result(self) -> PassResult:
-        return plan_pass(self.world.snapshot, SETTINGS, self.memo, epoch=1, now=self.now)
+        return plan_pass(self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=1, now=self.now)
 
     def plan(self) -> BalancerPlan:
         return self.result().plans[SHARED]
@@ -286,6 +286,7 @@ def test_whatever_happened_before_the_same_objects_give_the_same_bytes(steps: li
                     # A deleted uid never comes back, so the world forgets the object by a list.
                     rest = [route for key, route in world.snapshot.routes.items() if key != known.meta.key]
                     world.state.replace(Kind.ROUTE, rest, -1)
+                    world.revision += 1
                     world.state._stores[Kind.ROUTE].deleted.clear()
             case "endpoints":
                 world.service("chat", *(f"10.0.0.{number}" for number in range(1, n + 1)))

@@ -2,7 +2,11 @@
 
 import asyncio
 import threading
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
+import kopf
 import pytest
 
 from tests.support.fake_cluster import FakeCluster
@@ -11,8 +15,9 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Feed
 from wsroute.controller.resync import Resync
-from wsroute.controller.settings import kopf_settings
+from wsroute.controller.settings import kopf_settings, register_login
 from wsroute.controller.watching import OwnLoop, supervise
+from wsroute.kube import connection
 from wsroute.kube.backoff import Backoff
 from wsroute.observability.metrics import Metrics
 
@@ -100,3 +105,22 @@ def test_kopf_neither_gives_up_nor_writes() -> None:
     assert settings.posting.enabled is False
     assert settings.peering.standalone is True
     assert settings.watching.inactivity_timeout == 70.0
+
+
+async def test_kopf_logs_in_with_the_token_that_the_file_holds_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.crt").write_text("")
+    environment = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    account = partial(connection.in_cluster, account=tmp_path, environment=environment)
+    monkeypatch.setattr(connection, "in_cluster", account)
+    registry = kopf.OperatorRegistry()
+    register_login(registry, None)
+    (handler,) = registry._activities.get_all_handlers()
+    for token in ("first", "second"):
+        (tmp_path / "token").write_text(f"{token}\n")
+        info = await cast("Any", handler).fn()
+        assert info.as_http_headers() == {"Authorization": f"Bearer {token}"}
+        assert info.server == "https://10.96.0.1:443"
+        assert info.ca_path == str(tmp_path / "ca.crt")
+        assert not info.insecure
