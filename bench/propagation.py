@@ -176,7 +176,7 @@ class Bench:
             for _ in itertools.count():
                 if right(await self.stack.handshake(pod, host=host)):
                     return
-                await asyncio.sleep(0.003)  # leaves the two cores to what is measured
+                await asyncio.sleep(0.008)  # leaves the cores to what is measured
 
         async with asyncio.timeout(60):
             await asyncio.gather(*(one(pod) for pod in self.pods))

@@ -228,6 +228,22 @@ async def test_a_late_leader_is_not_followed(pod: BalancerPod, cluster: Publishe
         assert not (pod.conf / f"{cluster.rendered(2).version}.conf").exists()
 
 
+async def test_a_lower_epoch_is_followed_once_it_has_stood_for_long(
+    pod: BalancerPod, cluster: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a raised annotation, or a Lease that was deleted, does not stop a pod for ever."""
+    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 2.0)
+    async with running_agent(pod, cluster):
+        await cluster.until_acknowledged(cluster.main(0, epoch=99))
+        began = asyncio.get_running_loop().time()
+        cluster.main(1, epoch=1)
+        last = cluster.main(2, epoch=1)
+        await cluster.until_acknowledged(last)
+        assert asyncio.get_running_loop().time() - began >= 2.0
+        # From now on the lower epoch is what counts.
+        await cluster.until_acknowledged(cluster.main(3, epoch=2), seconds=1.5)
+
+
 @pytest.mark.parametrize("damage", ["digest", "version"])
 async def test_a_damaged_config_map_is_not_followed(pod: BalancerPod, cluster: Published, damage: str) -> None:
     async with running_agent(pod, cluster):

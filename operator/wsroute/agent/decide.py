@@ -23,6 +23,10 @@ RETRY_LOAD: Final = 30.0
 """Seconds after which the version in force is loaded again when nginx refused it at load only: the reason may have been
 the machine's (an address in use, no memory). What fails its test fails it again, and a canary has one try."""
 
+DOUBT: Final = 20.0
+"""Seconds for which a lower epoch must stand before it is believed. That is longer than a Lease lasts: a leader of the
+higher epoch, if there were one, would have written over it long ago."""
+
 
 class PublicationError(ValueError):
     """A ConfigMap says nothing that can be followed. The text says what is wrong with it."""
@@ -33,7 +37,8 @@ class Published:
     """What a ConfigMap says of its version. ``version`` is empty when it holds none.
 
     ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
-    version in force); ``ports`` are its listeners'.
+    version in force); ``ports`` are its listeners'; ``structure`` is the name that it shares with versions which differ
+    from it in endpoints only.
     """
 
     uid: str
@@ -43,6 +48,7 @@ class Published:
     canary: str
     pods: frozenset[str]
     ports: frozenset[int]
+    structure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,8 @@ class Refusal:
 class View:
     """All that a pod knows. ``running`` is what nginx answers with, empty while nothing is loaded, None while unknown.
 
-    ``tested`` are versions that nginx has checked and found good. ``failure`` is the last refusal, until another
-    version is loaded.
+    ``tested`` are versions that nginx has checked and found good. ``proven`` is the structure of the last one that it
+    loaded. ``failure`` is the last refusal, until another version is loaded.
     """
 
     pod: str
@@ -66,6 +72,7 @@ class View:
     main: Published | None = None
     next: Published | None = None
     tested: frozenset[str] = frozenset()
+    proven: str = ""
     refusals: Mapping[str, Refusal] | None = None
     failure: Failure | None = None
 
@@ -109,14 +116,19 @@ class View:
     def load(self, version: str) -> "View":
         """nginx runs a version."""
         refusals = {other: refusal for other, refusal in (self.refusals or {}).items() if other != version}
-        return replace(self, running=version, refusals=refusals, tested=self.tested | {version}, failure=None)
+        proven = next((each.structure for each in (self.main, self.next) if each and each.version == version), "")
+        return replace(
+            self, running=version, refusals=refusals, tested=self.tested | {version}, proven=proven, failure=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring this version in."""
+    """Bring this version in. ``proven``: it differs in endpoints only from one that was loaded here, so that a test
+    could only say again what loading it checks anyway; there, milliseconds count."""
 
     version: str
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +165,18 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
         canary=annotations.get(names.CANARY_ANNOTATION, ""),
         pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
         ports=frozenset(int(port) for port in ports if int(port) < 65536),
+        structure=annotations.get(names.STRUCTURE_ANNOTATION, ""),
     )
 
 
-def supersedes(new: Published, old: Published | None) -> bool:
+def supersedes(new: Published, old: Published | None, *, stood: float = 0.0) -> bool:
     """Whether to believe a ConfigMap: a lower epoch is the late word of a leader that has been followed by another.
 
-    A ConfigMap that was deleted and made anew counts from the start.
+    Unless lower ones have ``stood`` there for long (seconds): then epochs count anew, because the Lease was deleted, a
+    backup was restored, or a hand had raised the annotation. A ConfigMap that was deleted and made anew counts from the
+    start.
     """
-    return old is None or new.uid != old.uid or new.epoch >= old.epoch
+    return old is None or new.uid != old.uid or new.epoch >= old.epoch or stood >= DOUBT
 
 
 def decide(view: View, *, now: float) -> Apply | Check | Wait:
@@ -170,7 +185,8 @@ def decide(view: View, *, now: float) -> Apply | Check | Wait:
         return Wait()
     aim = _aim(view, now=now)
     if aim is not None and aim != view.running:
-        return Apply(aim)
+        structure = next((each.structure for each in (view.main, view.next) if each and each.version == aim), "")
+        return Apply(aim, proven=bool(structure) and structure == view.proven)
     refusals = view.refusals or {}
     for coming in (view.next, view.main):
         if (

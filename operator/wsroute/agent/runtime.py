@@ -17,6 +17,7 @@ from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
 from wsroute.agent.decide import (
+    DOUBT,
     Apply,
     Check,
     PublicationError,
@@ -101,6 +102,8 @@ class Agent:
         )
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
+        self._doubted: dict[str, tuple[Json, float]] = {}
+        """ConfigMaps that are not believed yet, and since when, by name."""
         self._sockets = 0
         self._wake = asyncio.Event()
         self._step_since: float | None = None
@@ -110,6 +113,7 @@ class Agent:
         """Everything, until cancelled; an error of any part ends all of them."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="follow")
+            tasks.create_task(self._reconsider(), name="reconsider")
             tasks.create_task(self._act(), name="act")
             tasks.create_task(self._look(), name="look")
             tasks.create_task(self._count(), name="count")
@@ -133,20 +137,34 @@ class Agent:
                     known = {item["metadata"]["name"]: item for item in items}
                     for name in self._published.keys() - known.keys():
                         self._published.pop(name)
+                        self._doubted.pop(name, None)
                     # The version in force first, so that a pod that starts serves as soon as it can.
                     for name in sorted(known):
                         await self._publish(known[name])
                     self._acknowledger.repeat()
                 case Deleted(item):
                     self._published.pop(item["metadata"]["name"], None)
+                    self._doubted.pop(item["metadata"]["name"], None)
                 case _:
                     await self._publish(event.object)
-            self._update(
-                self._view.publish(
-                    main=self._published.get(nginx_name(self._config.balancer)),
-                    next=self._published.get(next_name(self._config.balancer)),
-                )
+            self._look_at_publications()
+
+    def _look_at_publications(self) -> None:
+        self._update(
+            self._view.publish(
+                main=self._published.get(nginx_name(self._config.balancer)),
+                next=self._published.get(next_name(self._config.balancer)),
             )
+        )
+
+    async def _reconsider(self) -> None:
+        """Believe what was doubted once it has stood for long."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._doubted:
+                for item, _ in tuple(self._doubted.values()):
+                    await self._publish(item)
+                self._look_at_publications()
 
     async def _publish(self, item: Json) -> None:
         """Believe a ConfigMap, if it is to be believed, and put its file where nginx reads it."""
@@ -154,9 +172,19 @@ class Agent:
         known = self._published.get(name)
         try:
             new = parse_publication(item)
-            if not supersedes(new, known):
-                logger.warning("%s comes from a leader that has been followed by another; not followed.", name)
+            now = time.monotonic()
+            _, since = self._doubted.get(name, (item, now))
+            if not supersedes(new, known, stood=now - since):
+                if name not in self._doubted:
+                    logger.warning(
+                        "%s comes from a leader that has been followed by another; not followed, unless it stands for "
+                        "%.0f s.",
+                        name,
+                        DOUBT,
+                    )
+                self._doubted[name] = item, since
                 return
+            self._doubted.pop(name, None)
             if new.version and (known is None or known.version != new.version):
                 # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.
                 text = unpack(item.get("data") or {}, item.get("binaryData") or {}, expected_digest=new.digest)
@@ -193,7 +221,11 @@ class Agent:
 
     async def _step(self, action: Apply | Check) -> None:
         version = action.version
-        result = await (self._applier.apply(version) if isinstance(action, Apply) else self._applier.test(version))
+        result = await (
+            self._applier.apply(version, proven=action.proven)
+            if isinstance(action, Apply)
+            else self._applier.test(version)
+        )
         match result:
             case Applied():
                 self.metrics.applied("applied", seconds=result.seconds)

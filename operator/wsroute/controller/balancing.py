@@ -155,7 +155,7 @@ def _make(
         return memo.made, ""
     try:
         rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
-        file = generated.make_file(rendered.text, configuration)
+        file = generated.make_file(rendered, configuration)
     except (EmitError, BundleError) as error:
         return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
     memo.made = Made(node, configuration, rendered.version, file)

@@ -10,6 +10,7 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import Bundle, pack
 from wsroute.dataplane.ir import Configuration
+from wsroute.nginx.render import Rendered
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 """The label by which people find out whose an object is."""
@@ -17,13 +18,15 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A configuration's file as it stands in a ConfigMap, and the ports of its listeners, as an annotation has them."""
+    """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
+    and the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
+    structure: str
 
 
-NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "")
+NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "")
 """What stands where there is none."""
 
 
@@ -44,10 +47,10 @@ class Wanted:
         return {**MANAGED_BY, names.BALANCER_LABEL: self.balancer, names.ROLE_LABEL: self.role}
 
 
-def make_file(text: str, configuration: Configuration) -> File:
+def make_file(rendered: Rendered, configuration: Configuration) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
     ports = sorted({listener.port for listener in configuration.listeners})
-    return File(pack(text), " ".join(str(port) for port in ports))
+    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure)
 
 
 def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int) -> Wanted:
@@ -103,6 +106,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.VERSION_ANNOTATION: version,
         names.DIGEST_ANNOTATION: file.bundle.digest,
         names.LISTENER_PORTS_ANNOTATION: file.ports,
+        names.STRUCTURE_ANNOTATION: file.structure,
         names.EPOCH_ANNOTATION: str(epoch),
     }
 
@@ -179,4 +183,9 @@ def read_file(config_map: ConfigMap) -> File:
         binary_data=config_map.binary_data,
         digest=config_map.annotations.get(names.DIGEST_ANNOTATION, ""),
     )
-    return File(bundle, config_map.annotations.get(names.LISTENER_PORTS_ANNOTATION, ""))
+    annotations = config_map.annotations
+    return File(
+        bundle,
+        annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
+        annotations.get(names.STRUCTURE_ANNOTATION, ""),
+    )

@@ -18,6 +18,10 @@ from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.observability.metrics import Metrics
 
+STANDBY: Final = 5.0
+"""Seconds between two passes of a replica that does not lead: often enough to take over with everything at hand, seldom
+enough to leave the processor to the leader."""
+
 RETRY: Final = 2.0
 """Seconds until a ConfigMap that could not be written is tried again, when nothing asks for a pass before."""
 
@@ -29,7 +33,8 @@ that a new pod's answer may be seen before the pod."""
 class Passes:
     """Makes passes over what the feed knows.
 
-    Every replica plans, so that the next leader has everything at hand; only the leader writes. ``again`` asks for
+    Every replica plans, so that the next leader has everything at hand, but those that do not lead seldom; only the
+    leader writes. ``again`` asks for
     another pass in so many seconds.
     """
 
@@ -58,11 +63,18 @@ class Passes:
         """Since when an agent's answer has no pod."""
         self._refused: dict[Key, str] = {}
         """The last version of each balancer that was refused: each counts once."""
+        self._last = -math.inf
+        """When the last pass was made."""
         self.done = False
         """Whether a pass was made since the start."""
 
     async def make(self) -> None:
-        """Make a pass."""
+        """Make a pass, or put it off while another replica leads."""
+        put_off = self._last + STANDBY - self._clock()
+        if put_off > 0 and not self._elector.leading:
+            self._again(put_off)
+            return
+        self._last = self._clock()
         try:
             again = await self._make()
         except Exception:

@@ -23,6 +23,10 @@ VERSION_ANNOTATION: Final = "wsroute.dev/version"
 DIGEST_ANNOTATION: Final = "wsroute.dev/digest"
 """SHA-256 of the file's bytes, in hex."""
 
+STRUCTURE_ANNOTATION: Final = "wsroute.dev/structure"
+"""A name that versions share which differ in nothing but endpoints: what nginx accepted of one, it accepts of the
+others, so that they need no test of their own before they are loaded."""
+
 EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
 """The Lease's transition count of the leader that wrote it."""
 

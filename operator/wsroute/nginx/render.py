@@ -37,10 +37,12 @@ _SERVER: Final = macro("blocks.conf.j2", "server")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The text of a file, and the version that nginx answers once it runs it."""
+    """The text of a file, the version that nginx answers once it runs it, and its structure: a name that files share
+    which differ in nothing but the endpoints of their upstreams."""
 
     text: str
     version: str
+    structure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def render(
         owners = tuple(routes[upstream.name])
         blocks.append(memo.block((upstream, owners), partial(_upstream, upstream, owners)))
     location_headers = Block(indent(request_headers, " " * 12).rstrip("\n"))
+    first_server = len(blocks)
     for server in configuration.servers:
         listen = listens.get(server.listeners)
         if listen is None:
@@ -99,7 +102,27 @@ def render(
     head = partial(_http, configuration, paths, options or Options(), Block(indent(request_headers, " " * 4)))
     body = "".join(blocks) + "}\n"
     version = hashlib.sha256((head("") + body).encode()).hexdigest()[:VERSION_LENGTH]
-    return Rendered(text=head(version) + body, version=version)
+    structure = _structure(configuration, blocks[first_server:])
+    return Rendered(text=head(version) + body, version=version, structure=structure)
+
+
+def _structure(configuration: Configuration, servers: list[str]) -> str:
+    """A digest of all that a file follows from but the endpoints, with the servers as they were rendered."""
+    parts = [
+        repr(
+            (
+                configuration.balancer,
+                configuration.listeners,
+                configuration.ipv6,
+                configuration.trusted_proxies,
+                configuration.worker_processes,
+                configuration.worker_connections,
+            )
+        ),
+        *(f"{upstream.name} {upstream.balancing} {upstream.sources}" for upstream in configuration.upstreams),
+        *servers,
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:VERSION_LENGTH]
 
 
 def bootstrap(paths: Paths, *, options: Options | None = None) -> str:

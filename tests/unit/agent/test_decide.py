@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from wsroute.agent.decide import (
+    DOUBT,
     RETRY_LOAD,
     Apply,
     Check,
@@ -24,7 +25,9 @@ A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 NOW = 1000.0
 
 
-def published(version: str, *, canary: str = "", pods: str = "", epoch: int = 1, uid: str = "u1") -> Published:
+def published(
+    version: str, *, canary: str = "", pods: str = "", epoch: int = 1, uid: str = "u1", structure: str = ""
+) -> Published:
     return Published(
         uid=uid,
         version=version,
@@ -33,6 +36,7 @@ def published(version: str, *, canary: str = "", pods: str = "", epoch: int = 1,
         canary=canary,
         pods=frozenset(pods.split()),
         ports=frozenset({8080}),
+        structure=structure,
     )
 
 
@@ -145,6 +149,12 @@ def test_a_lower_epoch_is_late_unless_the_object_is_new() -> None:
     assert supersedes(replace(published(A, epoch=1), uid="u2"), published(B, epoch=2))
 
 
+def test_a_lower_epoch_that_stands_for_long_is_believed() -> None:
+    """The Lease was deleted, or a hand had raised the annotation: no leader of the higher epoch is there."""
+    assert not supersedes(published(A, epoch=1), published(B, epoch=2), stood=DOUBT - 0.1)
+    assert supersedes(published(A, epoch=1), published(B, epoch=2), stood=DOUBT)
+
+
 def config_map(**annotations: str) -> dict[str, Any]:
     return {"metadata": {"name": "shared-nginx", "uid": "u1", "annotations": annotations}}
 
@@ -159,6 +169,7 @@ def test_a_config_map_is_read() -> None:
                 names.CANARY_ANNOTATION: "pod-1",
                 names.PODS_ANNOTATION: "pod-1 pod-2",
                 names.LISTENER_PORTS_ANNOTATION: "8080 8443 70000",
+                names.STRUCTURE_ANNOTATION: "s",
             }
         )
     )
@@ -170,7 +181,22 @@ def test_a_config_map_is_read() -> None:
         canary="pod-1",
         pods=frozenset({"pod-1", "pod-2"}),
         ports=frozenset({8080, 8443}),
+        structure="s",
     )
+
+
+def test_a_structure_that_was_loaded_needs_no_further_test() -> None:
+    one = view(A, published(B, pods="*", structure="s"))
+    assert decide(one, now=NOW) == Apply(B)  # what runs was loaded before this agent started
+    two = one.load(B).publish(main=published(C, pods="*", structure="s"), next=None)
+    assert decide(two, now=NOW) == Apply(C, proven=True)
+    other = two.load(C).publish(main=published(A, pods="*", structure="t"), next=None)
+    assert decide(other, now=NOW) == Apply(A)
+
+
+def test_versions_without_a_structure_are_always_tested() -> None:
+    one = view("", published(A, pods="*")).load(A).publish(main=published(B, pods="*"), next=None)
+    assert decide(one, now=NOW) == Apply(B)
 
 
 def test_a_config_map_without_annotations_publishes_nothing() -> None:

@@ -7,7 +7,7 @@ from tests.support.fake_cluster import FakeCluster
 from tests.support.world import SHARED, SYSTEM, SmallWorld
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Feed
-from wsroute.controller.passes import OUTLIVED, RETRY, Passes
+from wsroute.controller.passes import OUTLIVED, RETRY, STANDBY, Passes
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.statuses import StatusKey
 from wsroute.controller.writer import Writer
@@ -109,6 +109,19 @@ async def test_who_does_not_lead_plans_and_writes_nothing() -> None:
     assert scene.passes.done
     assert scene.cluster.writes == []
     assert scene.statuses.aims == []
+
+
+async def test_who_does_not_lead_plans_seldom_and_at_once_when_it_wins() -> None:
+    scene = Scene()
+    scene.elector.leading = False
+    await scene.passes.make()
+    scene.now = 1.0
+    await scene.passes.make()
+    assert scene.again == [STANDBY - 1.0]
+    assert scene.metrics.passes.labels("ok")._value.get() == 1
+    scene.elector.leading = True
+    await scene.passes.make()
+    assert scene.metrics.passes.labels("ok")._value.get() == 2
 
 
 async def test_leadership_lost_in_the_middle_of_a_pass_ends_its_writes() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.configurations import ROUTE, configuration, location, many_routes, proxy, server, upstream
 from wsroute.dataplane.ir import (
+    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -192,3 +193,22 @@ def test_sizes_grow_in_steps() -> None:
     assert hash_size([]) == hash_size(["a"])
     assert hash_size(["a" * 253]).bucket_size == 2048
     assert hash_size([f"h{number}" for number in range(1_000)]).max_size == 2048
+
+
+def test_a_structure_is_everything_but_the_endpoints() -> None:
+    one = many_routes(3, port=8080)
+    moved = replace(
+        one,
+        upstreams=tuple(replace(each, endpoints=(Endpoint("10.9.9.9", 80, 1),)) for each in one.upstreams),
+    )
+    before, after = render(one, POD_PATHS), render(moved, POD_PATHS)
+    assert before.version != after.version
+    assert before.structure == after.structure
+    others = [
+        replace(one, ipv6=not one.ipv6),
+        replace(one, worker_connections=one.worker_connections + 1),
+        replace(one, servers=one.servers[:-1], upstreams=one.upstreams[:-1]),
+        replace(one, upstreams=(replace(one.upstreams[0], balancing=Balancing.ROUND_ROBIN), *one.upstreams[1:])),
+        many_routes(3, port=8090),
+    ]
+    assert len({before.structure, *(render(other, POD_PATHS).structure for other in others)}) == 1 + len(others)
