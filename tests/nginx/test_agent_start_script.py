@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -251,8 +252,28 @@ async def test_quit_waits_for_the_workers_of_a_dead_master(pod: BalancerPod, bac
         await kill_master(pod, port, seconds=2)
         pod.say(b"quit now\n")
         await until((pod.run / "results" / "now").exists, what="for the answer")
+        with pytest.raises(subprocess.TimeoutExpired):
+            await asyncio.to_thread(pod.process.wait, 1)
         await echo(client, "still here")
-        assert pod.process.poll() is None
+    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+
+
+async def test_quit_waits_for_those_workers_when_the_controller_has_died_since(
+    pod: BalancerPod, backend: Backend
+) -> None:
+    """The end of the script ends the container, and with it every socket."""
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as client:
+        await kill_master(pod, port, seconds=2)
+        master = pod.master()
+        os.kill(pod.controller(), signal.SIGKILL)
+        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        pod.say(b"quit now\n")
+        await until((pod.run / "results" / "now").exists, what="for the answer")
+        with pytest.raises(subprocess.TimeoutExpired):
+            await asyncio.to_thread(pod.process.wait, 1)
+        await echo(client, "still here")
     assert await asyncio.to_thread(pod.process.wait, 10) == 0
 
 

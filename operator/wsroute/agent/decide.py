@@ -64,7 +64,8 @@ class View:
     """All that a pod knows. ``running`` is what nginx answers with, empty while nothing is loaded, None while unknown.
 
     ``tested`` are versions that nginx has checked and found good. ``proven`` is the structure of the last one that it
-    loaded. ``failure`` is the last refusal, until another version is loaded.
+    loaded. ``failure`` is the last refusal, until another version is loaded. ``last_epoch`` is what ``epoch`` was until
+    the last publication.
     """
 
     pod: str
@@ -75,6 +76,7 @@ class View:
     proven: str = ""
     refusals: Mapping[str, Refusal] | None = None
     failure: Failure | None = None
+    last_epoch: int = 0
 
     @property
     def ports(self) -> frozenset[int]:
@@ -83,11 +85,14 @@ class View:
 
     @property
     def epoch(self) -> int:
-        """The epoch in which the running version was written; 0 when it is not published any more."""
-        epochs = [
-            each.epoch for each in (self.main, self.next) if each and each.version and each.version == self.running
-        ]
-        return max(epochs, default=0)
+        """The epoch in which the running version was written, as far as is known; 0 while nothing is loaded.
+
+        It stays when another version takes the running one's place, so that this alone is nothing to tell.
+        """
+        if not self.running:
+            return 0
+        epochs = [each.epoch for each in (self.main, self.next) if each and each.version == self.running]
+        return max(epochs, default=self.last_epoch)
 
     def publish(self, *, main: Published | None, next: Published | None) -> "View":  # noqa: A002
         """These are published now. What is known of other versions is dropped: one that comes back is tried again."""
@@ -101,6 +106,7 @@ class View:
             refusals={version: refusal for version, refusal in known.items() if version in kept},
             tested=self.tested & kept,
             failure=None if stale else self.failure,
+            last_epoch=self.epoch,
         )
 
     def refuse(self, failure: Failure, *, now: float) -> "View":
@@ -124,11 +130,15 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring this version in. ``proven``: it differs in endpoints only from one that was loaded here, so that a test
-    could only say again what loading it checks anyway; there, milliseconds count."""
+    """Bring this version in, after a test of its own unless ``test`` is false.
+
+    nginx checks a file once more when it loads it, and goes on with the one before when it finds a fault. So there is
+    no test of its own where one would only cost time: before the canary's load, which is the trial itself while the
+    other pods test, and of a version that differs in endpoints only from one that was loaded here.
+    """
 
     version: str
-    proven: bool = False
+    test: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +195,7 @@ def decide(view: View, *, now: float) -> Apply | Check | Wait:
         return Wait()
     aim = _aim(view, now=now)
     if aim is not None and aim != view.running:
-        structure = next((each.structure for each in (view.main, view.next) if each and each.version == aim), "")
-        return Apply(aim, proven=bool(structure) and structure == view.proven)
+        return Apply(aim, test=not _goes_untested(view, aim))
     refusals = view.refusals or {}
     for coming in (view.next, view.main):
         if (
@@ -216,6 +225,14 @@ def _aim(view: View, *, now: float) -> str | None:
         again = _retry_at(view)
         return main.version if again is not None and now >= again else None
     return main.version
+
+
+def _goes_untested(view: View, aim: str) -> bool:
+    """Whether loading a version is test enough; something must be loaded for nginx to go on with."""
+    published = next((each for each in (view.main, view.next) if each and each.version == aim), None)
+    if published is None or not view.running:
+        return False
+    return published.canary == view.pod or (published.structure != "" and published.structure == view.proven)
 
 
 def _turn(view: View, main: Published) -> bool:

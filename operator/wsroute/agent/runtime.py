@@ -222,9 +222,7 @@ class Agent:
     async def _step(self, action: Apply | Check) -> None:
         version = action.version
         result = await (
-            self._applier.apply(version, proven=action.proven)
-            if isinstance(action, Apply)
-            else self._applier.test(version)
+            self._applier.apply(version, test=action.test) if isinstance(action, Apply) else self._applier.test(version)
         )
         match result:
             case Applied():

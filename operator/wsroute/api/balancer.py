@@ -120,6 +120,16 @@ class LabelRequirement(Model):
             return (self.key in labels) == (self.operator == "Exists")
         return (labels.get(self.key) in self.values) == (self.operator == "In")
 
+    def __str__(self) -> str:
+        """As ``kubectl --selector`` writes it."""
+        match self.operator:
+            case "Exists":
+                return self.key
+            case "DoesNotExist":
+                return f"!{self.key}"
+            case _:
+                return f"{self.key} {self.operator.lower()} ({','.join(self.values)})"
+
 
 class LabelSelector(Model):
     """Which namespaces are meant: those that meet all requirements."""
@@ -145,6 +155,10 @@ class LabelSelector(Model):
         return all(labels.get(key) == value for key, value in self.match_labels) and all(
             requirement.matches(labels) for requirement in self.match_expressions
         )
+
+    def __str__(self) -> str:
+        """As ``kubectl --selector`` writes it."""
+        return ",".join([*(f"{key}={value}" for key, value in self.match_labels), *map(str, self.match_expressions)])
 
 
 def _selector_misplaced(namespaces: "AllowedNamespaces") -> Iterator[str]:

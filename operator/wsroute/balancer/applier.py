@@ -80,14 +80,14 @@ class Applier:
         async with self._lock:
             return await self._test(version)
 
-    async def apply(self, version: str, *, proven: bool = False) -> Applied | Failure:
-        """Test (unless ``proven``), load and verify a staged version. After a failure nginx goes on with what it had.
+    async def apply(self, version: str, *, test: bool = True) -> Applied | Failure:
+        """Test (if asked to), load and verify a staged version. After a failure nginx goes on with what it had.
 
         Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
         """
         async with self._lock:
             started = time.monotonic()
-            failure = None if proven else await self._test(version)
+            failure = await self._test(version) if test else None
             if failure is not None:
                 return failure
             outcome = await self._control.load(version)

@@ -34,10 +34,10 @@ unset NGINX
 BINARY=${WSROUTE_NGINX:-nginx}
 DELAY=${WSROUTE_TERM_DELAY:-5}
 
-# About 10 s in steps of about 6 ms: nginx needs one second for 10,000 routes.
-PATIENCE=1600
+# About 10 s in steps of about 11 ms: nginx needs one second for 10,000 routes.
+PATIENCE=900
 # About 1 s, for workers to close their listeners.
-BURIAL=160
+BURIAL=90
 
 say() {
     printf 'wsroute: %s\n' "$*" >&2
@@ -45,7 +45,7 @@ say() {
 
 nap() {
     # Fractions are no POSIX, but coreutils and busybox know them.
-    sleep 0.005 2>/dev/null || sleep 1
+    sleep 0.01 2>/dev/null || sleep 1
 }
 
 # later SECONDS WORD: puts a word into the FIFO after a while. Nothing is held open meanwhile but the FIFO.
@@ -104,10 +104,13 @@ accepting() {
     done
 }
 
+# Groups get their signals as `kill -QUIT -PID`: to busybox `--` is an error, and dash wants it after `-s QUIT`.
+
 # retire GROUP: has the workers of a master that is gone finish their sockets, and waits until none accepts any more.
 retire() {
-    kill -s QUIT -- "-$1" 2>/dev/null || return 0
+    kill -QUIT "-$1" 2>/dev/null || return 0
     retired="$retired $1"
+    echo "$retired" >"$RUN/retired"
     retire_step=0
     while accepting pgrp "$1" && [ -n "$accepting" ] && [ "$retire_step" -lt "$BURIAL" ]; do
         retire_step=$((retire_step + 1))
@@ -304,7 +307,7 @@ finish_if_over() {
     [ -z "$master" ] || return 0
     still=
     for group in $retired; do
-        kill -s 0 -- "-$group" 2>/dev/null && still="$still $group"
+        kill -0 "-$group" 2>/dev/null && still="$still $group"
     done
     retired=$still
     if [ -n "$retired" ]; then
@@ -351,7 +354,7 @@ hurry() {
         quitting)
             state=stopping
             for group in $master $retired; do
-                kill -s TERM -- "-$group" 2>/dev/null
+                kill -TERM "-$group" 2>/dev/null
             done
             ;;
     esac
@@ -359,7 +362,9 @@ hurry() {
 
 controller() {
     state=serving
+    # Those of a controller that was killed are to be waited for all the same.
     retired=
+    [ -s "$RUN/retired" ] && read -r retired <"$RUN/retired"
     answered=
     hot=
     pause=1
@@ -426,7 +431,7 @@ controller() {
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
 
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
-rm -f "$RUN/control" "$RUN/finished" "$RUN"/results/* "$RUN/results/.new"
+rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
 # QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
 trap 'echo hurry >&3' TERM INT QUIT

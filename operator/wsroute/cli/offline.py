@@ -13,6 +13,7 @@ from wsroute.cluster.parse import parse_balancer
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.ir import Configuration
 from wsroute.graph.build import build_graph
+from wsroute.graph.conditions import explain_idle
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode, Graph, GraphSettings
 
@@ -130,6 +131,11 @@ def _findings(
         else:
             yield from _of(manifest, route.acceptance_problems, fatal=True)
             yield from _of(manifest, route.reference_problems, fatal=False)
+            # Manifests for a cluster hold no slices: there Kubernetes makes them.
+            if records[Kind.ENDPOINT_SLICE] and not route.acceptance_problems and not route.reference_problems:
+                idle = explain_idle(route)
+                if idle:
+                    yield Finding(manifest.source, manifest.name, idle, fatal=False)
 
 
 def _of(manifest: Manifest, problems: Iterable[Problem], *, fatal: bool) -> Iterable[Finding]:

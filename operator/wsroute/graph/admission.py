@@ -15,6 +15,9 @@ from wsroute.cluster.objects import Claims, Key, Namespace, PathClaim
 from wsroute.graph.model import GraphSettings, RouteSettings
 from wsroute.graph.references import service_keys
 
+MAX_SELECTOR: Final = 200
+"""Letters of a selector in a sentence; a longer one is left out."""
+
 NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """On every namespace, set by the API server."""
 
@@ -101,9 +104,12 @@ def _namespace_problem(
         admitted = allowed.admits_namespace(name, labels=labels or {}, own=own)
     if admitted:
         return None
+    selector = str(allowed.namespaces.selector) if allowed.namespaces is not None else ""
+    if len(selector) > MAX_SELECTOR:
+        selector = "as its selector asks"
     which = {
         "Same": f"only those of its own namespace {own}",
-        "Selector": "only those of namespaces that its selector matches",
+        "Selector": f"only those of namespaces labelled {selector}",
     }.get(allowed.from_namespaces, "others")
     return Problem(
         Reason.NOT_ALLOWED,

@@ -114,18 +114,24 @@ def _ready(node: RouteNode, before: Sequence[Condition]) -> Condition:
         if not condition.status:
             text = f"{condition.type} is false: {condition.message}"
             return Condition(kind, status=False, reason=condition.reason, message=_bounded(text, MAX_MESSAGE))
-    idle = [path for path in node.paths if not path.takes_sockets]
-    if not idle:
+    text = explain_idle(node)
+    if not text:
         return Condition(kind, status=True, reason=Reason.READY, message="Every path has endpoints for new sockets.")
+    return Condition(kind, status=False, reason=Reason.NO_ENDPOINTS, message=_bounded(text, MAX_MESSAGE))
+
+
+def explain_idle(node: RouteNode) -> str:
+    """Which paths of a route have no endpoint for new sockets, and why, in sentences; empty when each has one."""
     sentences = []
-    for path in idle:
+    for path in node.paths:
+        if path.takes_sockets:
+            continue
         sentences.append(f"No endpoint takes new sockets for the path {path.path}.")
         for backend in path.backends:
             why = backend.endpoints.explanation()
             if backend.weight and why:
                 sentences.append(f"Service {backend.service.name}: {why}")
-    text = _bounded(" ".join(dict.fromkeys(sentences)), MAX_MESSAGE)
-    return Condition(kind, status=False, reason=Reason.NO_ENDPOINTS, message=text)
+    return " ".join(dict.fromkeys(sentences))
 
 
 def _deployment_ready(node: BalancerNode) -> Condition:

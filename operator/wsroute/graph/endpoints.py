@@ -2,9 +2,12 @@
 
 Addresses are hostile. A tenant who may write EndpointSlices or Endpoints can put any address into one, that of the
 cloud's metadata service or of another tenant's pod included (CVE-2021-25740), and a proxy that believes it becomes a
-deputy. So an endpoint counts only when the EndpointSlice controller wrote it for a pod of the Service's own namespace,
-unless the balancer's administrator lets hand-written ones in; and some addresses never count. What the mirroring
-controller copies from an Endpoints object is as hand-written as that object.
+deputy. So an endpoint counts only when its slice says that the EndpointSlice controller wrote it, for a pod of the
+Service's own namespace, unless the balancer's administrator lets hand-written ones in; and some addresses never count.
+What the mirroring controller copies from an Endpoints object is as hand-written as that object.
+
+What a slice says of its writer is a label, which whoever may write slices can forge. So this keeps out mistakes, and
+those who may write Endpoints only; the right to write EndpointSlices has to be kept from tenants (docs/how-to/install).
 """
 
 import ipaddress
@@ -17,7 +20,7 @@ from typing import Final, NamedTuple
 from wsroute.cluster.objects import EndpointSlice, Key, Service, ServicePort, SliceEndpoint
 
 SLICE_CONTROLLER: Final = "endpointslice-controller.k8s.io"
-"""The only writer of slices whose endpoints are known to be the Service's own pods."""
+"""The only writer of slices whose endpoints count as the Service's own pods."""
 
 _OCTETS: Final = {str(number): number for number in range(256)}
 
@@ -142,7 +145,7 @@ def resolve_endpoints(
         addresses=tuple(ready or draining),
         ready=len(ready),
         draining=len(draining),
-        left_out=tuple(sorted(left_out.items())),
+        left_out=tuple(sorted((why, count) for why, count in left_out.items() if count)),
     )
 
 

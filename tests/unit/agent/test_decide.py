@@ -63,7 +63,9 @@ NOTHING_UNDER_CANARY = published("")
         pytest.param(view(A, published(B, pods="other me")), Apply(B), id="my turn"),
         pytest.param(view(A, published(B, pods="other")), Check(B), id="not my turn: test ahead"),
         pytest.param(view(A, published(B, pods="me2 xme")), Check(B), id="names are compared whole"),
-        pytest.param(view(A, published(A, pods="*"), published(B, canary="me")), Apply(B), id="I am the canary"),
+        pytest.param(
+            view(A, published(A, pods="*"), published(B, canary="me")), Apply(B, test=False), id="I am the canary"
+        ),
         pytest.param(view(A, published(A, pods="*"), published(B, canary="x")), Check(B), id="another is the canary"),
         pytest.param(
             view(A, published(A, pods="*"), published(B, canary="me")).load(A).load(B), Wait(), id="the canary has it"
@@ -189,7 +191,7 @@ def test_a_structure_that_was_loaded_needs_no_further_test() -> None:
     one = view(A, published(B, pods="*", structure="s"))
     assert decide(one, now=NOW) == Apply(B)  # what runs was loaded before this agent started
     two = one.load(B).publish(main=published(C, pods="*", structure="s"), next=None)
-    assert decide(two, now=NOW) == Apply(C, proven=True)
+    assert decide(two, now=NOW) == Apply(C, test=False)
     other = two.load(C).publish(main=published(A, pods="*", structure="t"), next=None)
     assert decide(other, now=NOW) == Apply(A)
 
@@ -219,3 +221,13 @@ def test_a_config_map_without_annotations_publishes_nothing() -> None:
 def test_nonsense_is_not_followed(annotations: dict[str, str]) -> None:
     with pytest.raises(PublicationError):
         parse_publication(config_map(**annotations))
+
+
+def test_another_publication_alone_changes_no_epoch() -> None:
+    loaded = view("", published(A, pods="*", epoch=3)).load(A)
+    assert loaded.epoch == 3
+    told = loaded.publish(main=published(B, pods="*", epoch=3), next=None)
+    assert told.epoch == 3
+    assert told.load(B).epoch == 3
+    assert told.publish(main=published(A, pods="*", epoch=4), next=None).epoch == 4
+    assert view("", published(A, epoch=3)).epoch == 0

@@ -130,3 +130,22 @@ def test_two_balancers_are_one_too_many() -> None:
 def test_a_list_and_kinds_of_others_are_read_too() -> None:
     text = '{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Secret"}]}'
     assert parse_file("list.json", text) == ()
+
+
+def told(app: str) -> list[str]:
+    outcome = take(FolderState(), {**GOOD, "app.yaml": app}).outcome
+    assert outcome is not None
+    return [str(finding) for finding in outcome.findings]
+
+
+def test_a_path_without_endpoints_is_told_where_slices_are_written_by_hand() -> None:
+    """A typing error in a slice takes the endpoint away, which nobody else would say."""
+    sentence = "a.yaml: WebSocketRoute default/a: No endpoint takes new sockets for the path /ws."
+    assert told(APP.replace("addresses", "address")) == [sentence]
+    idle = "{addresses: [127.0.0.1], conditions: {ready: false}}"
+    assert told(APP.replace("{addresses: [127.0.0.1]}", idle)) == [f"{sentence} Service app: 1 endpoint is not ready."]
+    assert told(APP) == []
+
+
+def test_manifests_for_a_cluster_need_no_endpoints() -> None:
+    assert told(APP.split("---", maxsplit=1)[0]) == []

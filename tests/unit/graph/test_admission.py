@@ -93,6 +93,38 @@ def test_namespaces(namespaces: Any, namespace: str, labels: Any, admitted: bool
         assert (found.hosts, found.withdrawn_paths) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        ({"matchLabels": {"wsroute.dev/balancer": "shared"}}, "labelled wsroute.dev/balancer=shared:"),
+        (
+            {
+                "matchLabels": {"a": "b"},
+                "matchExpressions": [
+                    {"key": "tier", "operator": "In", "values": ["x", "y"]},
+                    {"key": "old", "operator": "DoesNotExist"},
+                    {"key": "new", "operator": "Exists"},
+                    {"key": "env", "operator": "NotIn", "values": ["test"]},
+                ],
+            },
+            "labelled a=b,tier in (x,y),!old,new,env notin (test):",
+        ),
+        (
+            {"matchExpressions": [{"key": "k" * 63, "operator": "In", "values": ["v" * 60] * 3}]},
+            "as its selector asks:",
+        ),
+    ],
+)
+def test_a_refused_namespace_is_told_the_label(selector: Any, words: str) -> None:
+    allowed = {"hosts": ["*"], "namespaces": {"from": "Selector", "selector": selector}}
+    raws = [
+        made.balancer(spec={"allowedRoutes": allowed}),
+        made.route(namespace="team-b"),
+        made.namespace("team-b", {"old": "1"}),
+    ]
+    assert words in only(made.route_node(raws, key=Key("team-b", "chat"))).message
+
+
 def test_without_allowed_routes_the_own_namespace_and_domain_count() -> None:
     raws = [
         made.balancer(spec={"allowedRoutes": None, "domain": DOMAIN}),

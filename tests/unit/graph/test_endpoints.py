@@ -155,6 +155,13 @@ def test_named_target_port_may_differ_from_pod_to_pod() -> None:
     assert found.addresses == (Address("10.0.0.1", 8000), Address("10.0.0.2", 8001))
 
 
+def test_an_empty_slice_is_no_reason() -> None:
+    """The EndpointSlice controller writes one for a Service that selects nothing: no endpoints, no ports."""
+    found = resolve(made.endpoint_slice(endpoints=[], ports=[]))
+    assert found.left_out == ()
+    assert found.explanation() == ""
+
+
 def test_slice_without_the_port_is_left_out() -> None:
     ports: list[dict[str, Any]] = [{"name": "other", "port": 1}, {"name": "", "port": 8080, "protocol": "UDP"}]
     assert resolve(made.endpoint_slice(ports=ports)).left_out == ((LeftOut.NO_PORT, 1),)
