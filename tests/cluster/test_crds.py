@@ -277,7 +277,7 @@ FULL_SIZE = route(
         for number in range(32)
     ],
     headers={
-        "set": [{"name": f"X-{number}{'a' * 250}", "value": "a" * 4000} for number in range(16)],
+        "set": [{"name": f"X-{number}{'a' * 250}", "value": "a" * 2000} for number in range(16)],
         "remove": [f"Y-{number}{'a' * 250}" for number in range(16)],
     },
 )
