@@ -14,26 +14,26 @@ Then: CPU of one pass, `nginx -t`, memory of operator, agent and nginx.
 
 import argparse
 import asyncio
-import itertools
 import json
 import re
 import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from localcluster import api, install
 from tests.support.handshake import Answer, ask, echo
-from tests.support.stack import BalancerPod, Stack, eventually, is_ready
+from tests.support.stack import PORT, BalancerPod, Stack, eventually, is_ready
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import ENDPOINT_SLICES, PODS, ROUTES, SERVICES
 
 NAMESPACE = "bench"
 ENDPOINTS = 3
+PROBE_PAUSE = 0.004
+"""Seconds between two handshakes of a prober: the resolution of all figures."""
 
 
 def main() -> None:
@@ -169,18 +169,12 @@ class Bench:
             for n in range(count)
         ]
 
-    async def until_all(self, host: str, right: Callable[[Answer], bool]) -> float:
-        """When the last pod has answered right, on the clock ``time.monotonic``."""
-
-        async def one(pod: BalancerPod) -> None:
-            for _ in itertools.count():
-                if right(await self.stack.handshake(pod, host=host)):
-                    return
-                await asyncio.sleep(0.008)  # leaves the cores to what is measured
-
-        async with asyncio.timeout(60):
-            await asyncio.gather(*(one(pod) for pod in self.pods))
-        return time.monotonic()
+    async def until_all(self, host: str, *, says: bytes) -> float:
+        """When the last pod's answer to a handshake held these bytes, on the clock ``time.monotonic``."""
+        found = await asyncio.gather(
+            *(asyncio.to_thread(probe, self.stack.cluster, pod.ip, host=host, says=says) for pod in self.pods)
+        )
+        return max(found)
 
     async def new_route(self, sample: int) -> float:
         """Seconds for a new route (on a Service that is there already)."""
@@ -188,14 +182,14 @@ class Bench:
         backends = [{"service": f"s{sample}", "port": "http"}]
         await self.stack.route(name, paths=[{"path": "/echo", "backends": backends}])
         applied = time.monotonic()
-        return await self.until_all(self.stack.host(name), lambda answer: answer.status == 101) - applied
+        return await self.until_all(self.stack.host(name), says=b"HTTP/1.1 101 ") - applied
 
     async def changed_endpoint(self, sample: int) -> float:
         """Seconds until an endpoint that a slice did not have before gets a socket."""
         wanted = await self.slice(sample, first=sample + 1 + ENDPOINTS - 1)
         written = time.monotonic()
         host = self.host(sample)
-        return await self.until_all(host, partial(comes_from, wanted)) - written
+        return await self.until_all(host, says=upgraded_by(wanted)) - written
 
     async def report(self, title: str, target: str, one: Callable[[int], Awaitable[float]], samples: int) -> None:
         """Take samples, each after the one before has settled everywhere, and print them."""
@@ -222,7 +216,7 @@ class Bench:
         wanted = [await self.slice(number, first=number + 2) for number in range(changes)]
         written = time.monotonic()
         for number, pod in enumerate(wanted):
-            await self.until_all(self.host(number), partial(comes_from, pod))
+            await self.until_all(self.host(number), says=upgraded_by(pod))
         done = time.monotonic()
         reloads = await self.reloads() - before
         print(
@@ -285,9 +279,29 @@ class Bench:
         return await self.stack.kubectl("-n", install.NAMESPACE, "exec", pod, "-c", container, "--", *command)
 
 
-def comes_from(pod: str, answer: Answer) -> bool:
-    """Whether a backend's pod upgraded the connection."""
-    return answer.headers.get("x-chat-pod") == pod
+def upgraded_by(pod: str) -> bytes:
+    """What stands in an answer when this backend's pod upgraded the connection."""
+    return f"X-Chat-Pod: {pod}\r\n".encode()
+
+
+def probe(cluster: api.Cluster, address: str, *, host: str, says: bytes) -> float:
+    """Open one handshake after another on a balancer pod until an answer holds ``says``; when that was.
+
+    Plain sockets in a thread: a client that computes much would take the cores from what it measures.
+    """
+    request = (
+        f"GET /echo HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: d3Nyb3V0ZWRlbW9rZXkhIQ==\r\n\r\n"
+    ).encode()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with cluster.open_connection(address, PORT) as connection:
+            connection.sendall(request)
+            answer = connection.recv(4096)
+        if says in answer:
+            return time.monotonic()
+        time.sleep(PROBE_PAUSE)
+    raise TimeoutError(f"{address} does not answer for {host} with {says!r}; its last answer was {answer!r}")
 
 
 def sample(answer: Answer, name: str, **labels: str) -> float:

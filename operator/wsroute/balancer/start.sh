@@ -34,10 +34,10 @@ unset NGINX
 BINARY=${WSROUTE_NGINX:-nginx}
 DELAY=${WSROUTE_TERM_DELAY:-5}
 
-# About 10 s in steps of about 11 ms: nginx needs one second for 10,000 routes.
-PATIENCE=900
+# About 10 s in steps of about 6 ms: nginx needs one second for 10,000 routes.
+PATIENCE=1600
 # About 1 s, for workers to close their listeners.
-BURIAL=90
+BURIAL=160
 
 say() {
     printf 'wsroute: %s\n' "$*" >&2
@@ -45,7 +45,7 @@ say() {
 
 nap() {
     # Fractions are no POSIX, but coreutils and busybox know them.
-    sleep 0.01 2>/dev/null || sleep 1
+    sleep 0.005 2>/dev/null || sleep 1
 }
 
 # later SECONDS WORD: puts a word into the FIFO after a while. Nothing is held open meanwhile but the FIFO.

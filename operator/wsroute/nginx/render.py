@@ -71,6 +71,13 @@ class _HashView:
     bucket_size: Integer
 
 
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    server_names: _HashView
+    headers_hash: _HashView
+    zone: Size
+
+
 def render(
     configuration: Configuration, paths: Paths, *, options: Options | None = None, memo: RenderMemo | None = None
 ) -> Rendered:
@@ -99,7 +106,8 @@ def render(
             listen = listens[server.listeners] = _listen(configuration, server)
         blocks.append(memo.block(server, partial(_server, server, listen, location_headers)))
     memo.end()
-    head = partial(_http, configuration, paths, options or Options(), Block(indent(request_headers, " " * 4)))
+    sizes = _sizes(configuration)
+    head = partial(_http, configuration, paths, options or Options(), Block(indent(request_headers, " " * 4)), sizes)
     body = "".join(blocks) + "}\n"
     version = hashlib.sha256((head("") + body).encode()).hexdigest()[:VERSION_LENGTH]
     structure = _structure(configuration, blocks[first_server:])
@@ -147,10 +155,21 @@ def _place(paths: Paths, options: Options) -> dict[str, object]:
     }
 
 
-def _http(configuration: Configuration, paths: Paths, options: Options, headers: Block, version: str) -> str:
-    """All that stands before the upstreams and servers of the routes."""
+def _sizes(configuration: Configuration) -> _Sizes:
+    """What grows with the number of routes and endpoints."""
     upstreams = configuration.upstreams
     zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
+    return _Sizes(
+        server_names=_hash_view(hash_size(server.host for server in configuration.servers)),
+        headers_hash=_hash_view(hash_size(_header_names(configuration))),
+        zone=Size(zone),
+    )
+
+
+def _http(
+    configuration: Configuration, paths: Paths, options: Options, headers: Block, sizes: _Sizes, version: str
+) -> str:
+    """All that stands before the upstreams and servers of the routes."""
     workers = configuration.worker_processes
     return _HTTP.render(
         **_place(paths, options),
@@ -158,8 +177,8 @@ def _http(configuration: Configuration, paths: Paths, options: Options, headers:
         version=Block(version),
         worker_processes=Identifier("auto") if workers is None else Integer(workers, minimum=1),
         worker_connections=Integer(configuration.worker_connections, minimum=1),
-        server_names=_hash_view(hash_size(server.host for server in configuration.servers)),
-        headers_hash=_hash_view(hash_size(_header_names(configuration))),
+        server_names=sizes.server_names,
+        headers_hash=sizes.headers_hash,
         listeners=[
             _ListenerView(
                 name=Comment(listener.name),
@@ -176,7 +195,7 @@ def _http(configuration: Configuration, paths: Paths, options: Options, headers:
         idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
         request_headers=headers,
         refuse_socket=UnixSocket(paths.refuse_socket),
-        zone=Size(zone),
+        zone=sizes.zone,
     )
 
 
