@@ -73,10 +73,22 @@ class Feed:
         self.synced = asyncio.Event()
         """Set once every kind has been listed."""
         self._changed = changed
+        self._listeners: list[Callable[[Record], None]] = []
         self._outstanding = {kind: set(namespaces) for kind in split}
+
+    def listen(self, listener: Callable[[Record], None]) -> None:
+        """Have each record told that a watch shows, also when no pass could come to another result because of it. The
+        answers to our own writes aren't told, and neither are :meth:`listed` kinds: their watch tells of each object
+        anew after a gap."""
+        self._listeners.append(listener)
 
     def observe(self, change: Change) -> None:
         """Take in a watch event."""
+        self._take(change)
+        if change.record is not None:
+            self._show(change.record)
+
+    def _take(self, change: Change) -> None:
         if change.record is None:
             self._tell(change.kind, self.state.delete(change.kind, change.key, change.uid))
         else:
@@ -104,12 +116,18 @@ class Feed:
         if not outstanding:
             self.state.mark_synced(kind)
         self._tell(kind, any(removed) or any(taken))
+        for record in records:
+            self._show(record)
 
     def wrote(self, kind: Kind, raw: Any) -> None:
         """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""
         change = read_change(kind, raw, deleted=False)
         if change is not None:
-            self.observe(change)
+            self._take(change)
+
+    def _show(self, record: Record) -> None:
+        for listener in self._listeners:
+            listener(record)
 
     def _known(self, kind: Kind) -> list[tuple[Key, str, int]]:
         snapshot = self.state.snapshot()

@@ -12,7 +12,7 @@ from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.feed import Feed
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
-from wsroute.controller.writer import Outcome, Writer
+from wsroute.controller.writer import Outcome, Writer, describe_foreign
 from wsroute.dataplane.names import ROLE_NEXT
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
@@ -24,6 +24,10 @@ enough to leave the processor to the leader."""
 
 RETRY: Final = 2.0
 """Seconds until a ConfigMap that could not be written is tried again, when nothing asks for a pass before."""
+
+FOREIGN_RETRY: Final = 15.0
+"""Seconds until it is looked again whether somebody else's ConfigMap still has the name of ours: the watches follow
+labelled ones only, so nothing tells when it goes."""
 
 OUTLIVED: Final = 30.0
 """Seconds for which an agent's answer outlives its pod. The watches of pods and ConfigMaps tell at different times, so
@@ -61,6 +65,8 @@ class Passes:
         self._memo = PassMemo()
         self._gone: dict[tuple[Key, str], float] = {}
         """Since when an agent's answer has no pod."""
+        self._blocked: dict[Key, str] = {}
+        """What to say of the balancers for which somebody else's ConfigMap is in the way."""
         self._refused: dict[Key, str] = {}
         """The last version of each balancer that was refused: each counts once."""
         self._last = -math.inf
@@ -114,7 +120,8 @@ class Passes:
         waits = await asyncio.gather(*(self._write(plan) for plan in result.plans.values()))
         self._metrics.pass_seconds.labels("write").observe(time.perf_counter() - started)
         started = time.perf_counter()
-        self._statuses.aim(status_targets(result, self._memo))
+        self._blocked = {key: text for key, text in self._blocked.items() if key in result.plans}
+        self._statuses.aim(status_targets(result, self._memo, blocked=self._blocked))
         self._metrics.pass_seconds.labels("statuses").observe(time.perf_counter() - started)
         return [*waits, await self._prune(result)]
 
@@ -123,13 +130,23 @@ class Passes:
         not make it."""
         outcome = Outcome.UNCHANGED
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
+        foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
         for write in plan.writes:
             outcome = await self._writer.write(write.wanted, write.known)
             if outcome is not Outcome.WRITTEN:
+                if outcome is Outcome.FOREIGN:
+                    foreign = write.wanted.key
                 break
             self._count_step(plan, write)
+        balancer = plan.node.key
+        if foreign is not None:
+            self._blocked[balancer] = describe_foreign(foreign)
+        elif not (outcome.again or made.again):
+            self._blocked.pop(balancer, None)
         if outcome.again or made.again:
             return RETRY
+        if outcome is not Outcome.WRITTEN and foreign is not None:
+            return FOREIGN_RETRY
         # What was written may allow the next step at once.
         return 0.0 if outcome is Outcome.WRITTEN else math.inf
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
@@ -16,6 +18,8 @@ from wsroute.graph.build import build_graph
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings
+
+NOBODY_BLOCKED: Final[Mapping[Key, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -68,12 +72,18 @@ def _graph(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, revision
     return memo.graph
 
 
-def status_targets(result: PassResult, memo: PassMemo) -> dict[StatusKey, Target]:
+def status_targets(
+    result: PassResult, memo: PassMemo, *, blocked: Mapping[Key, str] = NOBODY_BLOCKED
+) -> dict[StatusKey, Target]:
     """What the statuses of all routes and balancers ought to say. What did not change is the same object as before:
-    each target, and the whole when that holds for all of them."""
+    each target, and the whole when that holds for all of them. ``blocked`` says of balancers what stands in the way of
+    writing their ConfigMaps."""
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
-    signature = [(key, progress[key].signature, plan.desired, plan.obstacle, plan.sockets) for key, plan in plans]
+    signature = [
+        (key, progress[key].signature, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets)
+        for key, plan in plans
+    ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
         return memo.told[2]
     targets: dict[StatusKey, Target] = {}
@@ -88,8 +98,8 @@ def status_targets(result: PassResult, memo: PassMemo) -> dict[StatusKey, Target
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.desired, plan.obstacle, plan.sockets),
-            partial(balancer_target, plan, view),
+            (plan.node, view, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets),
+            partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()
     memo.told = (result.graph, signature, targets)

@@ -13,7 +13,9 @@ even when a newer one is wanted by then, so that a steady stream of changes star
 refuses stays in the trial until another one is wanted, so that objects alone tell of the refusal.
 
 A change of nothing but endpoints (addresses that a parser typed can't break the file) comes in force at once, on all
-pods and without canary: there latency counts. So does any change while no pod could answer.
+pods and without canary: there latency counts. So does any change while no pod could answer: none is ready, no version
+is in force yet, or all that are ready have been silent for :data:`SILENCE` seconds. Ready pods that have merely not
+been heard (somebody deleted the agents' ConfigMap; they write again within seconds) are waited for until then.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,8 +133,12 @@ def _target(
     desired, in_force, trial = inputs.desired, inputs.in_force, inputs.trial
     if in_force is not None and in_force.version == desired:
         return _continue(in_force, ready, silent), None
-    if not answering or (in_force is not None and in_force.version in inputs.akin):
+    if in_force is not None and in_force.version in inputs.akin:
         return InForce(desired, (ALL_PODS,)), None
+    if not answering:
+        if in_force is None or all(name in silent for name in ready):
+            return InForce(desired, (ALL_PODS,)), None
+        return in_force, trial  # the ready pods owe an answer
     if trial is None:
         if in_force is not None and _in_progress(in_force, ready, silent):
             return _continue(in_force, ready, silent), None
@@ -208,6 +214,8 @@ def _answer(pod: BalancerPod) -> tuple[str, str]:
 
 
 def _owes(pod: BalancerPod, in_force: InForce | None, trial: Trial | None) -> bool:
+    if pod.said is None or not pod.said.version:
+        return True  # it is ready, so it runs something, and has yet to say what
     aim = None
     if trial is not None and trial.canary == pod.name and not pod.refused(trial.version):
         aim = trial.version

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from wsroute.cluster.kinds import Kind
+from wsroute.cluster.kinds import KIND_OF, Kind, Record
 from wsroute.cluster.objects import Balancer, Route, Snapshot
 from wsroute.controller.feed import RESOURCES, Feed
 from wsroute.controller.statuses import StatusKey, Target, due_at, news, status_body
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 PARALLEL: Final = 8
 """Statuses that are written at a time: half of what the client does, so that ConfigMaps don't queue behind them."""
+
+HEAL_APART: Final = 1.0
+"""Seconds between our last write of a status and the next one that only undoes what somebody else has put there: two
+who disagree about a status don't keep the API server busy."""
 
 REFUSED_PAUSE: Final = 60.0
 """Seconds until a write that the API server refuses is tried again: somebody has to mend something first."""
@@ -60,6 +64,7 @@ class StatusWriter:
         self._queued: set[StatusKey] = set()
         self._timers: dict[StatusKey, asyncio.TimerHandle] = {}
         self._delays: dict[StatusKey, Any] = {}
+        feed.listen(self.look)
 
     def aim(self, targets: Mapping[StatusKey, Target]) -> None:
         """Say what all statuses ought to be; those that aren't are written soon. The same mapping again is no news."""
@@ -76,6 +81,19 @@ class StatusWriter:
             if record is None or (settled is not None and settled[0] is target and settled[1] is record.status):
                 continue
             self._consider(key, target, record)
+
+    def look(self, record: Record) -> None:
+        """Look at what a watch shows: a status that somebody else has changed gives no cause for a pass."""
+        if not isinstance(record, Route | Balancer):
+            return
+        key = StatusKey(KIND_OF[type(record)], record.meta.key)
+        target = self._targets.get(key)
+        if target is None or record.meta.uid != target.uid:
+            return
+        last_write = self._last_write.get(key, float("-inf"))
+        due = due_at(target, record.status, last_write=last_write)
+        if due is not None:
+            self._enqueue_later(key, max(due, last_write + HEAL_APART) - self._clock())
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -105,8 +123,19 @@ class StatusWriter:
             self._queue.put_nowait(key)
 
     def _enqueue_later(self, key: StatusKey, seconds: float) -> None:
-        if key not in self._timers and key not in self._queued:
-            self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._enqueue, key)
+        """Enqueue it in so many seconds, at once when they aren't positive; of two moments the earlier one counts."""
+        if seconds <= 0:
+            self._enqueue(key)
+            return
+        if key in self._queued:
+            return
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self._enqueue, key)
 
     async def _work(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from wsroute.api.conditions import Condition, ConditionType, Reason, merge_condi
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.balancing import BalancerPlan
-from wsroute.graph.conditions import RolloutView, balancer_conditions, route_conditions
+from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions, route_conditions
 from wsroute.graph.model import RouteNode
 from wsroute.graph.status import balancer_status, route_status
 
@@ -47,12 +47,15 @@ def route_target(node: RouteNode, view: RolloutView) -> Target:
     return Target(node.uid, node.generation, tuple(conditions), route_status(node, conditions))
 
 
-def balancer_target(plan: BalancerPlan, view: RolloutView) -> Target:
-    """The status of a balancer. An obstacle to making its file takes the place of what its pods have."""
+def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "") -> Target:
+    """The status of a balancer. An obstacle to making its file takes the place of what its pods have, and so does what
+    stands in the way of writing it (``blocked``), which is tried again and so stalls nothing."""
     node = plan.node
     conditions = balancer_conditions(node, view)
     if plan.obstacle:
         conditions = [_obstructed(condition, plan.obstacle) for condition in conditions]
+    elif blocked:
+        conditions = [_blocked(condition, blocked) for condition in conditions]
     body = balancer_status(node, conditions, rollout=view, version=plan.desired, sockets=plan.sockets)
     return Target(node.uid, node.generation, tuple(conditions), body)
 
@@ -63,6 +66,14 @@ def _obstructed(condition: Condition, obstacle: str) -> Condition:
     if condition.type is ConditionType.STALLED:
         text = f"Nothing will change without an edit. {obstacle}"
         return replace(condition, status=True, reason=Reason.CONFIG_REJECTED, message=text)
+    return condition
+
+
+def _blocked(condition: Condition, blocked: str) -> Condition:
+    if condition.type is ConditionType.PROGRAMMED and condition.reason not in TERMINAL:
+        return replace(condition, status=False, reason=Reason.PENDING, message=blocked)
+    if condition.type is ConditionType.STALLED and condition.reason is Reason.READY:
+        return replace(condition, reason=Reason.PROGRESSING)
     return condition
 
 

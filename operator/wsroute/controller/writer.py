@@ -28,6 +28,11 @@ from wsroute.observability.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
+def describe_foreign(key: Key) -> str:
+    """What to tell of an object that has a generated one's name and isn't ours."""
+    return f"ConfigMap {key} exists and does not bear our label, so it is left alone: rename or delete it."
+
+
 class Outcome(StrEnum):
     """What became of a write."""
 
@@ -126,10 +131,7 @@ class Writer:
         except ConflictError:
             existing = await self._look(wanted)
             if existing is not None and not is_ours(existing, wanted):
-                logger.warning(
-                    "ConfigMap %s exists and does not bear our label, so it is left alone: rename or delete it.",
-                    wanted.key,
-                )
+                logger.warning(describe_foreign(wanted.key))
                 return Outcome.FOREIGN
             return Outcome.CONFLICT
         self._feed.wrote(Kind.CONFIG_MAP, answer)

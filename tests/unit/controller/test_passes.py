@@ -1,15 +1,18 @@
 """Passes with their I/O, on a cluster in memory: who writes, in which order, and when another pass is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
+
+import pytest
 
 from tests.support.fake_cluster import FakeCluster
 from tests.support.world import SHARED, SYSTEM, SmallWorld
+from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Feed
-from wsroute.controller.passes import OUTLIVED, RETRY, STANDBY, Passes
+from wsroute.controller.passes import FOREIGN_RETRY, OUTLIVED, RETRY, STANDBY, Passes
 from wsroute.controller.status_writer import StatusWriter
-from wsroute.controller.statuses import StatusKey
+from wsroute.controller.statuses import StatusKey, Target
 from wsroute.controller.writer import Writer
 from wsroute.dataplane import names
 from wsroute.graph.model import GraphSettings
@@ -36,9 +39,17 @@ class StubStatuses:
 
     def __init__(self) -> None:
         self.aims: list[set[StatusKey]] = []
+        self.targets: Mapping[StatusKey, Target] = {}
 
-    def aim(self, targets: dict[StatusKey, object]) -> None:
+    def aim(self, targets: Mapping[StatusKey, Target]) -> None:
         self.aims.append(set(targets))
+        self.targets = targets
+
+    def said(self, kind: ConditionType) -> tuple[bool, str, str]:
+        """Status, reason and message of a condition of the balancer."""
+        conditions = self.targets[StatusKey(Kind.BALANCER, SHARED)].conditions
+        (found,) = (condition for condition in conditions if condition.type is kind)
+        return found.status, str(found.reason), found.message
 
 
 class Scene:
@@ -154,6 +165,37 @@ async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> No
     assert await scene.make() == [RETRY]
     scene.cluster.fail = lambda *_: None
     assert await scene.make() == [0.0]
+
+
+@pytest.mark.parametrize("name", ["shared-nginx", "shared-agents"])
+@pytest.mark.parametrize("labels", [{}, {names.BALANCER_LABEL: "another"}], ids=["unlabelled", "of-another"])
+async def test_somebody_elses_config_map_is_told_by_the_balancer_until_it_goes(
+    name: str, labels: dict[str, str]
+) -> None:
+    scene = Scene()
+    theirs = scene.cluster.put(CONFIG_MAPS, name, namespace=SYSTEM, labels=labels, data={"a": "b"})
+    await scene.until_settled()
+    assert scene.again == [FOREIGN_RETRY]
+    text = f"ConfigMap {SYSTEM}/{name} exists and does not bear our label, so it is left alone: rename or delete it."
+    assert scene.statuses.said(ConditionType.PROGRAMMED) == (False, "Pending", text)
+    assert scene.statuses.said(ConditionType.STALLED)[0] is False
+    assert scene.cluster.find(CONFIG_MAPS, name, namespace=SYSTEM) == theirs
+    scene.cluster.remove(CONFIG_MAPS, name, namespace=SYSTEM)
+    await scene.until_settled()
+    assert scene.again == []
+    assert scene.statuses.said(ConditionType.PROGRAMMED)[1:] == (
+        "NoBalancerPods",
+        "No pod of the balancer is ready (2 in all).",
+    )
+
+
+async def test_that_config_map_stays_told_while_the_api_server_does_not_answer() -> None:
+    scene = Scene()
+    scene.cluster.put(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)
+    await scene.until_settled()
+    scene.cluster.fail = lambda verb, *_: UnavailableError("no answer") if verb == "create" else None
+    assert await scene.make() == [RETRY]
+    assert "rename or delete it" in scene.statuses.said(ConditionType.PROGRAMMED)[2]
 
 
 async def test_answers_of_gone_pods_are_taken_out_after_a_while() -> None:

@@ -58,14 +58,65 @@ def stands(decision: Decision) -> tuple[InForce | None, Trial | None]:
 
 @pytest.mark.parametrize(
     "pods",
-    [(), (pod("a", ready=False),), (mute("a"), mute("b")), (pod("a", ""),)],
-    ids=["no-pods", "none-ready", "none-answers", "nothing-loaded"],
+    [(), (pod("a", ready=False),)],
+    ids=["no-pods", "none-ready"],
 )
 @pytest.mark.parametrize("in_force", [None, InForce("v0", ALL)])
-def test_without_a_pod_that_answers_the_version_comes_in_force_at_once(
+def test_without_a_ready_pod_the_version_comes_in_force_at_once(
     pods: tuple[BalancerPod, ...], in_force: InForce | None
 ) -> None:
     assert stands(decide(pods, desired="v1", in_force=in_force)) == (InForce("v1", ALL), None)
+
+
+UNHEARD = pytest.mark.parametrize(
+    "pods",
+    [(mute("a"), mute("b")), (pod("a", ""),), (pod("a", "", refused="v0"), mute("b"), pod("c", ready=False))],
+    ids=["none-answers", "nothing-loaded", "mixed"],
+)
+"""Ready pods of which it is not known what they run."""
+
+
+@UNHEARD
+def test_the_first_version_does_not_wait_for_pods_that_were_not_heard(pods: tuple[BalancerPod, ...]) -> None:
+    assert stands(decide(pods, desired="v1")) == (InForce("v1", ALL), None)
+
+
+@UNHEARD
+@pytest.mark.parametrize("turn", [ALL, ("a",), ("gone",)])
+@pytest.mark.parametrize("trial", [None, Trial("v1", "a"), Trial("v2", "gone")])
+def test_ready_pods_that_were_not_heard_are_waited_for_until_all_count_as_silent(
+    pods: tuple[BalancerPod, ...], turn: tuple[str, ...], trial: Trial | None
+) -> None:
+    force = InForce("v0", turn)
+    first = decide(pods, desired="v1", in_force=force, trial=trial, now=100.0)
+    assert stands(first) == (force, trial)
+    assert first.look_again == SILENCE
+    late = 100.0 + SILENCE
+    second = decide(pods, desired="v1", in_force=force, trial=trial, now=late - 1, owing=dict(first.owing))
+    assert stands(second) == (force, trial)
+    assert second.look_again == 1
+    third = decide(pods, desired="v1", in_force=force, trial=trial, now=late, owing=dict(second.owing))
+    assert stands(third) == (InForce("v1", ALL), None)
+    # Dead agents hold up one rollout, not each of them.
+    fourth = decide(pods, desired="v3", in_force=InForce("v1", ALL), now=late + 1, owing=dict(third.owing))
+    assert stands(fourth) == (InForce("v3", ALL), None)
+
+
+@pytest.mark.parametrize(("others", "waited"), [([pod("a", sockets=2)], 1.0), ([mute("a")], SILENCE)])
+def test_a_canary_tries_it_once_the_others_were_heard_or_count_as_silent(
+    others: list[BalancerPod], waited: float
+) -> None:
+    force = InForce("v0", ALL)
+    first = decide([mute("a"), mute("b")], desired="v1", in_force=force, now=100.0)
+    pods = [*others, pod("b")]
+    second = decide(pods, desired="v1", in_force=force, now=100.0 + waited, owing=dict(first.owing))
+    assert stands(second) == (force, Trial("v1", "b"))
+
+
+@UNHEARD
+def test_endpoints_do_not_wait_for_pods_that_were_not_heard(pods: tuple[BalancerPod, ...]) -> None:
+    decision = decide(pods, desired="v1", akin=["v0"], in_force=InForce("v0", ("a",)), trial=Trial("v2", "a"))
+    assert stands(decision) == (InForce("v1", ALL), None)
 
 
 def test_the_first_version_goes_through_a_canary_when_a_pod_answers() -> None:
@@ -305,7 +356,8 @@ class Simulation:
         if not any(akin_to(self, version, force.version) for version in runs | before):
             for p in pods:
                 silent = p.name in decision.owing and self.now - decision.owing[p.name].since >= SILENCE
-                assert silent or not p.ready or p.said is None or not p.said.version
+                unheard = p.said is None or not p.said.version
+                assert silent or not p.ready or (self.in_force is None and unheard)
             self.unproven.add(self.structures[force.version])
 
     def check_turns(self, decision: Decision, pods: tuple[BalancerPod, ...]) -> None:
@@ -341,6 +393,9 @@ class Simulation:
             self.desired = f"v{n}"
         elif action == "tick":
             self.tick(n % 4 + 1)
+        elif action == "forget":
+            for pod in self.pods.values():
+                pod.said = None
         elif action == "add":
             self.pods.setdefault(f"p{n}", SimulatedPod(f"p{n}"))
         elif one is not None and action == "delete":
@@ -365,7 +420,7 @@ def akin_to(simulation: Simulation, a: str, b: str) -> bool:
 VERSIONS = 12
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["want", "want", "tick", "tick", "tick", "delete", "add", "unready", "kill-agent", "revive"]),
+        st.sampled_from([*["want", "tick"] * 2, "tick", "forget", "delete", "add", "unready", "kill-agent", "revive"]),
         st.integers(0, VERSIONS - 1),
     ),
     max_size=50,
@@ -404,6 +459,26 @@ def test_simulated_pods_converge_on_what_is_wanted_and_nothing_refused_comes_in_
 
 def stands_in(world: Simulation) -> tuple[InForce | None, Trial | None]:
     return world.in_force, world.trial
+
+
+@pytest.mark.parametrize("dead", [{"p0"}, {"p0", "p2"}, {"p0", "p1", "p2"}])
+def test_pods_that_never_answer_hold_up_no_others_after_their_answers_were_deleted(dead: set[str]) -> None:
+    world = Simulation(
+        pods={f"p{n}": SimulatedPod(f"p{n}") for n in range(3)},
+        bad=frozenset(),
+        structures={"v0": "s0", "v1": "s1"},
+    )
+    for _ in range(20):
+        world.operator()
+        world.tick(1)
+    for one in world.pods.values():
+        one.dead, one.said = one.name in dead, None
+    world.desired = "v1"
+    for _ in range(round(3 * SILENCE / 0.1)):
+        world.operator()
+        world.tick(1)
+    assert stands_in(world) == (InForce("v1", ALL), None)
+    assert {one.name for one in world.pods.values() if one.runs != "v1"} == dead
 
 
 def test_a_steady_stream_of_structural_changes_reaches_every_pod() -> None:

@@ -14,8 +14,8 @@ from wsroute.api.conditions import Condition, ConditionType, Reason
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
-from wsroute.controller.feed import Feed
-from wsroute.controller.status_writer import StatusWriter
+from wsroute.controller.feed import Feed, read_change
+from wsroute.controller.status_writer import HEAL_APART, StatusWriter
 from wsroute.controller.statuses import StatusKey, Target, due_at, news, status_body
 from wsroute.kube.backoff import Backoff
 from wsroute.kube.elector import NotLeadingError
@@ -143,6 +143,15 @@ class Driver:
         status: dict[str, Any] = self.cluster.find(ROUTES, name, namespace="team-a").get("status", {})
         return status
 
+    def meddle(self, **status: Any) -> None:
+        """Somebody writes a status, and the watch shows it."""
+        found = self.cluster.find(ROUTES, "chat", namespace="team-a")
+        spec, old = found["spec"], found.get("status", {})
+        raw = self.cluster.put(ROUTES, "chat", namespace="team-a", spec=spec, status={**old, **status})
+        change = read_change(Kind.ROUTE, raw, deleted=False)
+        assert change is not None
+        self.feed.observe(change)
+
     @property
     def count(self) -> int:
         return sum(plural == "websocketroutes" for _, plural, _ in self.cluster.writes)
@@ -188,6 +197,48 @@ async def test_counts_are_held_back_and_a_changed_condition_takes_them_along(dri
     driver.now += 10.0
     driver.writer.aim({CHAT: target(condition(message="Else."), uid=driver.uid(), ready=6)})
     await until(lambda: driver.count == 3)
+
+
+async def test_a_status_that_somebody_changed_is_written_again_without_a_pass(driver: Driver) -> None:
+    driver.writer.aim({CHAT: target(uid=driver.uid())})
+    await until(lambda: driver.count == 1)
+    right = driver.status()["conditions"]
+    driver.now += HEAL_APART
+    driver.meddle(conditions=[{**right[0], "reason": "Nonsense"}])
+    await until(lambda: driver.count == 2)
+    assert driver.status()["conditions"][0]["reason"] == right[0]["reason"]
+
+
+async def test_a_change_of_somebodys_right_after_our_own_write_waits_for_a_moment(driver: Driver) -> None:
+    driver.writer.aim({CHAT: target(uid=driver.uid())})
+    await until(lambda: driver.count == 1)
+    driver.now += HEAL_APART - 0.05
+    driver.meddle(conditions=[])
+    await at_rest()
+    assert driver.count == 1
+    driver.now += 0.05
+    await until(lambda: driver.count == 2)
+
+
+async def test_counts_that_are_held_back_do_not_hold_back_the_healing_of_conditions(driver: Driver) -> None:
+    driver.writer.aim({CHAT: target(uid=driver.uid())})
+    await until(lambda: driver.count == 1)
+    driver.writer.aim({CHAT: target(uid=driver.uid(), ready=4)})
+    await at_rest()
+    driver.now += HEAL_APART - 0.05
+    driver.meddle(conditions=[])
+    driver.now += 0.05
+    await until(lambda: driver.count == 2)
+    assert driver.status()["endpoints"] == {"ready": 4}
+
+
+async def test_the_watch_that_shows_our_own_write_causes_none(driver: Driver) -> None:
+    driver.writer.aim({CHAT: target(uid=driver.uid())})
+    await until(lambda: driver.count == 1)
+    driver.now += HEAL_APART
+    driver.meddle()
+    await at_rest()
+    assert driver.count == 1
 
 
 async def test_a_failed_write_is_tried_again(driver: Driver) -> None:
