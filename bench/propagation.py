@@ -85,6 +85,7 @@ class Bench:
         self.stack = stack
         self.backends: list[tuple[str, str]] = []
         self.pods: list[BalancerPod] = []
+        self.samples = 0
 
     async def set_scene(self, routes: int) -> None:
         """Six backends, and routes whose hand-written slices name three of them each."""
@@ -137,8 +138,8 @@ class Bench:
         body = {"metadata": {"name": f"s{number}"}, "spec": {"ports": [{"name": "http", "port": 80}]}}
         await self.stack.apply(SERVICES, body)
 
-    async def slice(self, number: int, *, first: int) -> str:
-        """A slice of three backends, from the one that ``first`` counts to; returns that one's pod."""
+    async def slice(self, number: int, *, first: int) -> list[str]:
+        """A slice of three backends, from the one that ``first`` counts to; returns their pods."""
         chosen = [self.backends[(first + offset) % len(self.backends)] for offset in range(ENDPOINTS)]
         body = {
             "metadata": {"name": f"s{number}", "labels": {"kubernetes.io/service-name": f"s{number}"}},
@@ -147,7 +148,7 @@ class Bench:
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         }
         await self.stack.apply(ENDPOINT_SLICES, body)
-        return chosen[-1][0]
+        return [name for name, _ in chosen]
 
     async def route(self, number: int) -> None:
         """A route to that Service."""
@@ -169,8 +170,8 @@ class Bench:
             for n in range(count)
         ]
 
-    async def until_all(self, host: str, *, says: bytes) -> float:
-        """When the last pod's answer to a handshake held these bytes, on the clock ``time.monotonic``."""
+    async def until_all(self, host: str, *, says: list[bytes]) -> float:
+        """When the last pod's answer to a handshake held one of these texts, on the clock ``time.monotonic``."""
         found = await asyncio.gather(
             *(asyncio.to_thread(probe, self.stack.cluster, pod.ip, host=host, says=says) for pod in self.pods)
         )
@@ -182,17 +183,19 @@ class Bench:
         backends = [{"service": f"s{sample}", "port": "http"}]
         await self.stack.route(name, paths=[{"path": "/echo", "backends": backends}])
         applied = time.monotonic()
-        return await self.until_all(self.stack.host(name), says=b"HTTP/1.1 101 ") - applied
+        return await self.until_all(self.stack.host(name), says=[b"HTTP/1.1 101 "]) - applied
 
     async def changed_endpoint(self, sample: int) -> float:
-        """Seconds until an endpoint that a slice did not have before gets a socket."""
-        wanted = await self.slice(sample, first=sample + 1 + ENDPOINTS - 1)
+        """Seconds until an endpoint that a slice did not have before gets a socket. All three are others than before, so
+        that the first handshake after the change is one on a new endpoint."""
+        wanted = await self.slice(sample, first=sample + ENDPOINTS)
         written = time.monotonic()
         host = self.host(sample)
         return await self.until_all(host, says=upgraded_by(wanted)) - written
 
     async def report(self, title: str, target: str, one: Callable[[int], Awaitable[float]], samples: int) -> None:
         """Take samples, each after the one before has settled everywhere, and print them."""
+        self.samples = samples
         taken = []
         for sample in range(samples):
             taken.append(await one(sample) * 1_000)
@@ -213,10 +216,12 @@ class Bench:
         """Endpoint changes without a pause; how long until the last pod has all of them."""
         before = await self.reloads()
         started = time.monotonic()
-        wanted = [await self.slice(number, first=number + 2) for number in range(changes)]
+        # Isolated changes went before on some of them: the next backends are others again on all of them.
+        start = self.samples
+        wanted = [await self.slice(start + number, first=start + number + ENDPOINTS) for number in range(changes)]
         written = time.monotonic()
-        for number, pod in enumerate(wanted):
-            await self.until_all(self.host(number), says=upgraded_by(pod))
+        for number, pods in enumerate(wanted):
+            await self.until_all(self.host(start + number), says=upgraded_by(pods))
         done = time.monotonic()
         reloads = await self.reloads() - before
         print(
@@ -279,13 +284,13 @@ class Bench:
         return await self.stack.kubectl("-n", install.NAMESPACE, "exec", pod, "-c", container, "--", *command)
 
 
-def upgraded_by(pod: str) -> bytes:
-    """What stands in an answer when this backend's pod upgraded the connection."""
-    return f"X-Chat-Pod: {pod}\r\n".encode()
+def upgraded_by(pods: list[str]) -> list[bytes]:
+    """What stands in an answer when one of these backends' pods upgraded the connection."""
+    return [f"X-Chat-Pod: {pod}\r\n".encode() for pod in pods]
 
 
-def probe(cluster: api.Cluster, address: str, *, host: str, says: bytes) -> float:
-    """Open one handshake after another on a balancer pod until an answer holds ``says``; when that was.
+def probe(cluster: api.Cluster, address: str, *, host: str, says: list[bytes]) -> float:
+    """Open one handshake after another on a balancer pod until an answer holds one of ``says``; when that was.
 
     Plain sockets in a thread: a client that computes much would take the cores from what it measures.
     """
@@ -298,7 +303,7 @@ def probe(cluster: api.Cluster, address: str, *, host: str, says: bytes) -> floa
         with cluster.open_connection(address, PORT) as connection:
             connection.sendall(request)
             answer = connection.recv(4096)
-        if says in answer:
+        if any(text in answer for text in says):
             return time.monotonic()
         time.sleep(PROBE_PAUSE)
     raise TimeoutError(f"{address} does not answer for {host} with {says!r}; its last answer was {answer!r}")
