@@ -186,8 +186,10 @@ class Bench:
         return await self.until_all(self.stack.host(name), says=[b"HTTP/1.1 101 "]) - applied
 
     async def changed_endpoint(self, sample: int) -> float:
-        """Seconds until an endpoint that a slice did not have before gets a socket. All three are others than before, so
-        that the first handshake after the change is one on a new endpoint."""
+        """Seconds until an endpoint that a slice did not have before gets a socket.
+
+        All three are others than before, so that the first handshake after the change is one on a new endpoint.
+        """
         wanted = await self.slice(sample, first=sample + ENDPOINTS)
         written = time.monotonic()
         host = self.host(sample)
