@@ -57,10 +57,10 @@ def cluster_obstacle() -> str:
     if choice == "none":
         return "CLUSTER=none"
     if choice == "current":
-        return "" if os.environ.get("KUBECONFIG") else "CLUSTER=current, but KUBECONFIG names no file"
+        return "CLUSTER=current: these tests open sockets inside the local cluster's network, and run on that one only"
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "the local cluster needs root on Linux (or say CLUSTER=current)"
-    return "" if debian_root() else "the local cluster needs Debian's packages (or say CLUSTER=current)"
+        return "the local cluster needs root on Linux"
+    return "" if debian_root() else "the local cluster needs Debian's packages"
 
 
 def checks() -> int:

@@ -91,8 +91,11 @@ class View:
         """
         if not self.running:
             return 0
-        epochs = [each.epoch for each in (self.main, self.next) if each and each.version == self.running]
-        return max(epochs, default=self.last_epoch)
+        return max((each.epoch for each in self.publications(self.running)), default=self.last_epoch)
+
+    def publications(self, version: str) -> list[Published]:
+        """What is published of a version: the one in force first."""
+        return [each for each in (self.main, self.next) if each and each.version == version]
 
     def publish(self, *, main: Published | None, next: Published | None) -> "View":  # noqa: A002
         """These are published now. What is known of other versions is dropped: one that comes back is tried again."""
@@ -122,7 +125,7 @@ class View:
     def load(self, version: str) -> "View":
         """nginx runs a version."""
         refusals = {other: refusal for other, refusal in (self.refusals or {}).items() if other != version}
-        proven = next((each.structure for each in (self.main, self.next) if each and each.version == version), "")
+        proven = next((each.structure for each in self.publications(version)), "")
         return replace(
             self, running=version, refusals=refusals, tested=self.tested | {version}, proven=proven, failure=None
         )
@@ -229,10 +232,10 @@ def _aim(view: View, *, now: float) -> str | None:
 
 def _goes_untested(view: View, aim: str) -> bool:
     """Whether loading a version is test enough; something must be loaded for nginx to go on with."""
-    published = next((each for each in (view.main, view.next) if each and each.version == aim), None)
-    if published is None or not view.running:
-        return False
-    return published.canary == view.pod or (published.structure != "" and published.structure == view.proven)
+    return view.running != "" and any(
+        each.canary == view.pod or (each.structure != "" and each.structure == view.proven)
+        for each in view.publications(aim)
+    )
 
 
 def _turn(view: View, main: Published) -> bool:
