@@ -1,6 +1,7 @@
 """From the data plane's model to nginx.conf. Pure: the same model gives the same bytes, wherever and whenever."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from textwrap import indent
@@ -72,10 +73,13 @@ class _HashView:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sizes:
+class _Whole:
+    """What follows from all listeners, servers and names of upstreams together: the routes that use each upstream, and
+    how large nginx's hash tables must be."""
+
+    owners: Mapping[str, tuple[RouteRef, ...]]
     server_names: _HashView
     headers_hash: _HashView
-    zone: Size
 
 
 def render(
@@ -87,36 +91,41 @@ def render(
     for what nginx can't express and for a model that contradicts itself.
     """
     memo = RenderMemo() if memo is None else memo
-    _check(configuration)
-    routes = _routes_of_upstreams(configuration)
+    upstreams, servers = configuration.upstreams, configuration.servers
+    whole = memo.derived(
+        "whole",
+        (configuration.listeners, tuple(upstream.name for upstream in upstreams), servers),
+        partial(_whole, configuration),
+    )
     ports = tuple((listener.name, listener.port) for listener in configuration.listeners)
     trusted = bool(configuration.trusted_proxies)
     request_headers = _REQUEST_HEADERS(trusted=trusted)
     memo.begin((ports, configuration.ipv6, trusted))
     listens: dict[tuple[str, ...], Block] = {}
     blocks: list[str] = []
-    for upstream in configuration.upstreams:
-        owners = tuple(routes[upstream.name])
-        blocks.append(memo.block((upstream, owners), partial(_upstream, upstream, owners)))
+    for upstream in upstreams:
+        owners = whole.owners[upstream.name]
+        blocks.append(memo.block(upstream, owners, partial(_upstream, upstream, owners)))
     location_headers = Block(indent(request_headers, " " * 12).rstrip("\n"))
     first_server = len(blocks)
-    for server in configuration.servers:
+    for server in servers:
         listen = listens.get(server.listeners)
         if listen is None:
             listen = listens[server.listeners] = _listen(configuration, server)
-        blocks.append(memo.block(server, partial(_server, server, listen, location_headers)))
+        blocks.append(memo.block(server, None, partial(_server, server, listen, location_headers)))
     memo.end()
-    sizes = _sizes(configuration)
-    head = partial(_http, configuration, paths, options or Options(), Block(indent(request_headers, " " * 4)), sizes)
+    headers = Block(indent(request_headers, " " * 4))
+    head = partial(_http, configuration, paths, options or Options(), headers, whole)
     body = "".join(blocks) + "}\n"
-    version = hashlib.sha256((head("") + body).encode()).hexdigest()[:VERSION_LENGTH]
-    structure = _structure(configuration, blocks[first_server:])
+    version = _digest(head("") + body)
+    parts = _structure(configuration, blocks[first_server:])
+    structure = memo.derived("structure", parts, lambda: _digest("\n".join(parts)))
     return Rendered(text=head(version) + body, version=version, structure=structure)
 
 
-def _structure(configuration: Configuration, servers: list[str]) -> str:
-    """A digest of all that a file follows from but the endpoints, with the servers as they were rendered."""
-    parts = [
+def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, ...]:
+    """All that a file follows from but the endpoints, with the servers as they were rendered."""
+    return (
         repr(
             (
                 configuration.balancer,
@@ -129,8 +138,11 @@ def _structure(configuration: Configuration, servers: list[str]) -> str:
         ),
         *(f"{upstream.name} {upstream.balancing} {upstream.sources}" for upstream in configuration.upstreams),
         *servers,
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:VERSION_LENGTH]
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:VERSION_LENGTH]
 
 
 def bootstrap(paths: Paths, *, options: Options | None = None) -> str:
@@ -155,30 +167,31 @@ def _place(paths: Paths, options: Options) -> dict[str, object]:
     }
 
 
-def _sizes(configuration: Configuration) -> _Sizes:
-    """What grows with the number of routes and endpoints."""
-    upstreams = configuration.upstreams
-    zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
-    return _Sizes(
+def _whole(configuration: Configuration) -> _Whole:
+    """Raises EmitError for a model that contradicts itself."""
+    _check(configuration)
+    return _Whole(
+        owners={name: tuple(routes) for name, routes in _routes_of_upstreams(configuration).items()},
         server_names=_hash_view(hash_size(server.host for server in configuration.servers)),
         headers_hash=_hash_view(hash_size(_header_names(configuration))),
-        zone=Size(zone),
     )
 
 
 def _http(
-    configuration: Configuration, paths: Paths, options: Options, headers: Block, sizes: _Sizes, version: str
+    configuration: Configuration, paths: Paths, options: Options, headers: Block, whole: _Whole, version: str
 ) -> str:
     """All that stands before the upstreams and servers of the routes."""
     workers = configuration.worker_processes
+    upstreams = configuration.upstreams
+    zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
     return _HTTP.render(
         **_place(paths, options),
         balancer=Comment(configuration.balancer),
         version=Block(version),
         worker_processes=Identifier("auto") if workers is None else Integer(workers, minimum=1),
         worker_connections=Integer(configuration.worker_connections, minimum=1),
-        server_names=sizes.server_names,
-        headers_hash=sizes.headers_hash,
+        server_names=whole.server_names,
+        headers_hash=whole.headers_hash,
         listeners=[
             _ListenerView(
                 name=Comment(listener.name),
@@ -195,7 +208,7 @@ def _http(
         idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
         request_headers=headers,
         refuse_socket=UnixSocket(paths.refuse_socket),
-        zone=sizes.zone,
+        zone=Size(zone),
     )
 
 

@@ -48,7 +48,7 @@ def test_a_file_that_cannot_fit_is_refused_with_a_way_out() -> None:
 )
 def test_damage_is_named(data: dict[str, str], binary_data: dict[str, str], words: str) -> None:
     with pytest.raises(bundle.BundleError, match=words):
-        bundle.unpack(data, binary_data, expected_digest=bundle.digest("events {}\n"))
+        bundle.unpack(data, binary_data, expected_digest=bundle.digest(b"events {}\n"))
 
 
 def test_a_decompression_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
