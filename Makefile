@@ -1,7 +1,7 @@
 # Everything that this project does from a shell. `make demo` and `make test` need nothing but Debian and root; the other
 # targets are for people who work on wsroute.
 #
-#   CLUSTER=current   demo: use the cluster that KUBECONFIG names, not the local one
+#   CLUSTER=current   demo, test: use the cluster that KUBECONFIG names, not the local one
 #   CLUSTER=none      no cluster at all (demo: standalone)
 
 SHELL := /bin/sh

@@ -291,7 +291,7 @@ def upgraded_by(pods: list[str]) -> list[bytes]:
     return [f"X-Chat-Pod: {pod}\r\n".encode() for pod in pods]
 
 
-def probe(cluster: api.Cluster, address: str, *, host: str, says: list[bytes]) -> float:
+def probe(cluster: api.CurrentCluster, address: str, *, host: str, says: list[bytes]) -> float:
     """Open one handshake after another on a balancer pod until an answer holds one of ``says``; when that was.
 
     Plain sockets in a thread: a client that computes much would take the cores from what it measures.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from localcluster import imagebuild, lifecycle, netns, readiness, relay, state
+from localcluster import forward, imagebuild, lifecycle, netns, readiness, relay, state
 from localcluster.errors import ClusterError
 from localcluster.images import IMAGES, by_name
 from localcluster.paths import REPOSITORY, ClusterPaths, cluster_names, cluster_paths
@@ -53,6 +53,11 @@ class CurrentCluster:
         if done.returncode:
             raise ClusterError(f"kubectl {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
+
+    def open_connection(self, host: str, port: int, *, timeout: float | None = 5.0) -> socket.socket:
+        """A TCP connection to a pod's address, through the API server."""
+        forwards = forward.of_cluster(self.kubeconfig, self.program, self.environment(), self.kubectl)
+        return forwards.open_connection(host, port, timeout=timeout)
 
 
 def current() -> CurrentCluster:

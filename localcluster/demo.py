@@ -93,15 +93,7 @@ def on_local_cluster() -> None:
 def on_current_cluster() -> None:
     """On the cluster that KUBECONFIG names, with images that it can pull; ends when it is interrupted."""
     cluster = api.current()
-    images = {
-        install.PROJECT_IMAGE: os.environ.get("IMAGE", ""),
-        install.CHAT_IMAGE: os.environ.get("CHAT_IMAGE", ""),
-    }
-    if not all(images.values()):
-        raise ClusterError(
-            "Your cluster must be able to pull the images: build them from operator/Dockerfile and "
-            "examples/chat/Dockerfile (docs/how-to/images.md), push them, and say IMAGE=… CHAT_IMAGE=… (with tags)."
-        )
+    images = install.pulled_images()
     with step("Installing the operator and a balancer of two pods"):
         install.install_operator(cluster, images)
         install.install_balancer(cluster, images)

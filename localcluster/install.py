@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from localcluster.api import Cluster
+from localcluster.errors import ClusterError
 from localcluster.images import by_name
 from localcluster.paths import REPOSITORY
 
@@ -30,6 +31,17 @@ LOCAL_IMAGES = {
     CHAT_IMAGE: by_name("chat").reference,
 }
 """What a local cluster has."""
+
+
+def pulled_images() -> dict[str, str]:
+    """What a cluster of somebody else's has to pull, as IMAGE and CHAT_IMAGE name it. Raises ClusterError."""
+    named = {PROJECT_IMAGE: os.environ.get("IMAGE", ""), CHAT_IMAGE: os.environ.get("CHAT_IMAGE", "")}
+    if not all(named.values()):
+        raise ClusterError(
+            "Your cluster must be able to pull the images: build them from operator/Dockerfile and "
+            "examples/chat/Dockerfile (docs/how-to/images.md), push them, and say IMAGE=… CHAT_IMAGE=… (with tags)."
+        )
+    return named | ({NGINX_IMAGE: os.environ["NGINX_IMAGE"]} if os.environ.get("NGINX_IMAGE") else {})
 
 
 class Kubectl(Protocol):

@@ -57,10 +57,15 @@ def cluster_obstacle() -> str:
     if choice == "none":
         return "CLUSTER=none"
     if choice == "current":
-        return "CLUSTER=current: these tests open sockets inside the local cluster's network, and run on that one only"
+        return ""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "the local cluster needs root on Linux"
     return "" if debian_root() else "the local cluster needs Debian's packages"
+
+
+def local_cluster_obstacle() -> str:
+    """Why the local cluster can't be the one, or nothing."""
+    return "CLUSTER=current" if os.environ.get("CLUSTER") == "current" else cluster_obstacle()
 
 
 def checks() -> int:
@@ -84,6 +89,7 @@ def main() -> int:
     tiers = [
         Tier("nginx", "a real nginx", nginx_obstacle()),
         Tier("cluster", "a real cluster", cluster_obstacle()),
+        Tier("local_cluster", "the local cluster's own network or programs", local_cluster_obstacle()),
         Tier("browser", "Chromium", chromium_obstacle()),
     ]
     missing = [tier for tier in tiers if tier.obstacle]

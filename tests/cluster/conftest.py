@@ -1,8 +1,11 @@
-"""One real cluster for the whole run, wsroute installed on it as `make demo` does it, a namespace for each test."""
+"""One real cluster for the whole run, wsroute installed on it as `make demo` does it, a namespace for each test.
+
+With ``CLUSTER=current`` it is the one that KUBECONFIG names; tests that are about the local cluster are left out then.
+"""
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
@@ -18,21 +21,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> api.Cluster:
-    """The cluster of the tests; it stays up afterwards, so that the next run starts at once."""
-    return api.up(os.environ.get("WSROUTE_TEST_CLUSTER", "test"))
+CURRENT = os.environ.get("CLUSTER") == "current"
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: api.Cluster) -> api.Cluster:
+def cluster() -> api.CurrentCluster:
+    """The cluster of the tests; a local one stays up afterwards, so that the next run starts at once."""
+    return api.current() if CURRENT else api.up(os.environ.get("WSROUTE_TEST_CLUSTER", "test"))
+
+
+@pytest.fixture(scope="session")
+def images() -> Mapping[str, str]:
+    """The images that the cluster has or can pull, by the names that `deploy/` and `examples/` have for them."""
+    return install.pulled_images() if CURRENT else install.LOCAL_IMAGES
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.CurrentCluster:
     """The cluster with operator and balancer, both ready."""
-    install.install_locally(cluster)
+    if isinstance(cluster, api.Cluster):
+        install.install_locally(cluster)
+    else:
+        install.install_operator(cluster, images)
+        install.install_balancer(cluster, images)
     install.wait_until_ready(cluster)
     return cluster
 
 
-def admitted(cluster: api.Cluster) -> str:
+@pytest.fixture
+def local(installed: api.CurrentCluster) -> api.Cluster:
+    """The same for tests of the mark ``local_cluster``: they go by the local cluster's network."""
+    assert isinstance(installed, api.Cluster)
+    return installed
+
+
+def admitted(cluster: api.CurrentCluster) -> str:
     """A new namespace that may use the shared balancer."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     labels = {"wsroute.dev/balancer": install.BALANCER}
@@ -42,7 +65,7 @@ def admitted(cluster: api.Cluster) -> str:
 
 
 @pytest.fixture
-def other_namespace(installed: api.Cluster) -> Iterator[str]:
+def other_namespace(installed: api.CurrentCluster) -> Iterator[str]:
     """A second admitted namespace."""
     name = admitted(installed)
     yield name
@@ -50,14 +73,12 @@ def other_namespace(installed: api.Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
-async def stack(installed: api.Cluster) -> AsyncIterator[Stack]:
+async def stack(installed: api.CurrentCluster, images: Mapping[str, str]) -> AsyncIterator[Stack]:
     """wsroute and a namespace of the test's own."""
     name = admitted(installed)
     client = await KubeClient.from_kubeconfig(installed.kubeconfig)
     try:
-        yield Stack(
-            cluster=installed, client=client, namespace=name, chat_image=install.LOCAL_IMAGES[install.CHAT_IMAGE]
-        )
+        yield Stack(cluster=installed, client=client, namespace=name, chat_image=images[install.CHAT_IMAGE])
     finally:
         await client.close()
         installed.kubectl("delete", "namespace", name, "--wait=false")

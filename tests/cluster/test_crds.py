@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.api import Cluster
+from localcluster.api import CurrentCluster
 from localcluster.errors import ClusterError
 from wsroute.api.conditions import Condition, ConditionType, Reason, merge_conditions
 from wsroute.api.reference import BALANCER_EXAMPLE, ROUTE_EXAMPLE
@@ -26,7 +26,7 @@ BACKENDS = [{"service": "a", "port": 80}]
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster) -> Cluster:
+def server(cluster: CurrentCluster) -> CurrentCluster:
     """The cluster with our CRDs, which it serves already."""
     for plural in ("websocketroutes", "websocketbalancers"):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS / f"{plural}.yaml"))
@@ -40,7 +40,7 @@ def manifest(kind: str, spec: Json, name: str = "tried") -> str:
     return json.dumps({"apiVersion": "wsroute.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 
 
-def try_out(server: Cluster, text: str) -> str:
+def try_out(server: CurrentCluster, text: str) -> str:
     """Apply without leaving anything; raises ClusterError with the API server's words."""
     return server.kubectl("apply", "--dry-run=server", "-f", "-", input=text)
 
@@ -217,7 +217,7 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
 ]
 
 
-def refusal(server: Cluster, kind: str, spec: Json, field: str) -> str:
+def refusal(server: CurrentCluster, kind: str, spec: Json, field: str) -> str:
     """What the API server says of a field of a wrong object."""
     with pytest.raises(ClusterError) as refused:
         try_out(server, manifest(kind, spec))
@@ -233,7 +233,7 @@ def names(cases: list[tuple[str, Json, str, str]]) -> list[str]:
 
 @pytest.mark.parametrize(("kind", "spec", "field", "words"), SAME_SENTENCE, ids=names(SAME_SENTENCE))
 def test_the_api_server_says_what_the_operator_says(
-    server: Cluster, kind: str, spec: Json, field: str, words: str
+    server: CurrentCluster, kind: str, spec: Json, field: str, words: str
 ) -> None:
     problems = parse_route_spec(spec) if kind == ROUTE else parse_balancer_spec(spec)
     assert isinstance(problems, tuple)
@@ -246,20 +246,20 @@ def test_the_api_server_says_what_the_operator_says(
 
 @pytest.mark.parametrize(("kind", "spec", "field", "words"), OWN_SENTENCE, ids=names(OWN_SENTENCE))
 def test_the_api_server_refuses_in_its_own_words(
-    server: Cluster, kind: str, spec: Json, field: str, words: str
+    server: CurrentCluster, kind: str, spec: Json, field: str, words: str
 ) -> None:
     assert words in refusal(server, kind, spec, field)
     assert isinstance(parse_route_spec(spec) if kind == ROUTE else parse_balancer_spec(spec), tuple)
 
 
 @pytest.mark.parametrize("name", ["a" * 41, "a.b"])
-def test_names_of_balancers(server: Cluster, name: str) -> None:
+def test_names_of_balancers(server: CurrentCluster, name: str) -> None:
     with pytest.raises(ClusterError, match="A balancer's name must be at most 40 lower-case letters"):
         try_out(server, manifest(BALANCER, balancer(), name))
     assert balancer_name_problems(name)
 
 
-def test_an_unknown_field_is_told(server: Cluster) -> None:
+def test_an_unknown_field_is_told(server: CurrentCluster) -> None:
     with pytest.raises(ClusterError, match=r'unknown field "spec\.host"'):
         try_out(server, manifest(ROUTE, route(host="a.example.com")))
 
@@ -306,21 +306,21 @@ GOOD: dict[str, str] = {
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_what_is_good_gets_in(server: Cluster, case: str) -> None:
+def test_what_is_good_gets_in(server: CurrentCluster, case: str) -> None:
     assert "created (server dry run)" in try_out(server, GOOD[case])
     body = yaml.safe_load(GOOD[case])
     parsed = (parse_route_spec if body["kind"] == ROUTE else parse_balancer_spec)(body["spec"])
     assert not isinstance(parsed, tuple), parsed
 
 
-def test_the_stored_object_is_as_its_author_wrote_it(server: Cluster) -> None:
+def test_the_stored_object_is_as_its_author_wrote_it(server: CurrentCluster) -> None:
     """No default is filled in: GitOps tools would see drift for ever."""
     spec = route(timeouts={"idle": "1h"})
     stored = server.kubectl("apply", "--dry-run=server", "-o", "json", "-f", "-", input=manifest(ROUTE, spec))
     assert json.loads(stored)["spec"] == spec
 
 
-def test_what_kubectl_get_prints(server: Cluster) -> None:
+def test_what_kubectl_get_prints(server: CurrentCluster) -> None:
     name = "printed"
     server.kubectl("apply", "-f", "-", input=manifest(ROUTE, route(), name))
     try:
@@ -359,7 +359,7 @@ def test_what_kubectl_get_prints(server: Cluster) -> None:
         server.kubectl("delete", "wsr", name, "-n", "default")
 
 
-def test_kubectl_explains_every_level(server: Cluster) -> None:
+def test_kubectl_explains_every_level(server: CurrentCluster) -> None:
     assert "Share of new sockets" in server.kubectl("explain", "wsr.spec.paths.backends.weight")
     assert "Labels that a namespace must have" in server.kubectl(
         "explain", "wsb.spec.allowedRoutes.namespaces.selector.matchLabels"

@@ -13,7 +13,7 @@ from localcluster.errors import ClusterError
 from localcluster.processes import alive, end, identify
 from tests.support.stack import to_json
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.local_cluster]
 
 NAME = "smoke"
 LABELS = {"app": "web"}

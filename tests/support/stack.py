@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from websockets.asyncio.client import ClientConnection
 
-from localcluster.api import Cluster
+from localcluster.api import CurrentCluster
 from localcluster.install import BALANCER, NAMESPACE
 from tests.support.handshake import Answer, ask, handshake, held_socket
 from wsroute.kube.client import KubeClient
@@ -50,7 +50,7 @@ class BalancerPod:
 class Stack:
     """One installation. ``namespace`` is the test's own, admitted to the shared balancer."""
 
-    cluster: Cluster
+    cluster: CurrentCluster
     client: KubeClient
     namespace: str
     chat_image: str

@@ -9,12 +9,20 @@ import errno
 import os
 import secrets
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 POLL: Final = 0.005
 """Seconds between two looks for an answer. A load takes some 20 to 1,000 ms."""
+
+FIRST_LOOK: Final = 0.75
+"""The share of the time that the last command of the same kind took, after which to look for the first time: whoever
+looks earlier only takes processor time from nginx."""
+
+FIRST_LOOK_MOST: Final = 0.5
+"""Seconds that this may be at most."""
 
 DEADLINE: Final = 20.0
 """Seconds to wait for an answer: the script itself gives up on nginx after about ten."""
@@ -41,6 +49,8 @@ class Control:
     def __init__(self, run: Path, *, deadline: float = DEADLINE) -> None:
         self._run = run
         self._deadline = deadline
+        self._took: dict[str, float] = {}
+        """Seconds that the last command of each kind took."""
 
     async def test(self, version: str) -> Outcome:
         """Have nginx check a version's file; what is being served is not touched."""
@@ -53,12 +63,15 @@ class Control:
     async def _command(self, verb: Literal["test", "load"], version: str) -> Outcome:
         identity = secrets.token_hex(8)
         self._send(f"{verb} {identity} {version}\n")
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._deadline):
+                await asyncio.sleep(min(FIRST_LOOK * self._took.get(verb, 0.0), FIRST_LOOK_MOST))
                 while (answer := self._answer(identity)) is None:  # noqa: ASYNC110 (a file tells nobody of its birth)
                     await asyncio.sleep(POLL)
         except TimeoutError:
             raise ControlUnavailableError(f"nginx's start script did not answer within {self._deadline:g} s.") from None
+        self._took[verb] = time.monotonic() - started
         first, _, words = answer.partition("\n")
         return Outcome(ok=first == "ok", message=_plain(words))
 
