@@ -148,7 +148,7 @@ async def test_hand_written_endpoints_need_the_permission_and_the_rest_holds_wit
             with pytest.raises(RejectedError):
                 await by_hand(stack, address)
         await by_hand(stack, *hostile)
-        await not_allowed(stack, "byhand", *hostile.values())
+        await not_allowed(stack, "byhand", *(words.removeprefix("has ") for words in hostile.values()))
         await stack.condition("byhand", "Programmed")
         await eventually(lambda: stack.answers(host=stack.host("byhand"), status=503))
     assert blocks_of(await stack.configuration(), own) == before
@@ -241,3 +241,31 @@ async def test_the_policy_for_the_api_server_lets_only_the_controller_sign(stack
         await by_hand(stack, good)  # without the label, for which there is the balancer's own permission
     finally:
         await stack.kubectl("delete", "-k", str(REPOSITORY / "deploy/policies"))
+
+
+async def test_without_the_right_to_list_nodes_the_operator_works_and_gets_them_once_it_may(stack: Stack) -> None:
+    role = json.loads(await stack.kubectl("get", "clusterrole", "wsroute-operator", "-o", "json"))
+    without = [rule for rule in role["rules"] if rule["resources"] != ["nodes"]]
+    assert len(without) == len(role["rules"]) - 1
+
+    async def grant(rules: list[Json]) -> None:
+        await stack.kubectl(
+            "patch", "clusterrole", "wsroute-operator", "--type=merge", "-p", json.dumps({"rules": rules})
+        )
+
+    async def said(words: str) -> None:
+        selector = "-lapp.kubernetes.io/name=wsroute-operator"
+        assert words in await stack.kubectl("-n", NAMESPACE, "logs", selector, "--tail=-1"), f"nobody said {words}"
+
+    await grant(without)
+    try:
+        await stack.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/wsroute-operator")
+        await stack.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/wsroute-operator", "--timeout=55s")
+        await said("There is no right to list and watch nodes")
+        await stack.backend()
+        await stack.route()
+        await stack.condition("chat", "Ready")
+        await stack.answers(host=stack.host(), status=101)
+    finally:
+        await grant(role["rules"])
+    await eventually(lambda: said("Following nodes works again"), within=120, every=1)

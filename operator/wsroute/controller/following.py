@@ -17,7 +17,7 @@ from wsroute.cluster.parse import parse_version
 from wsroute.controller.feed import RESOURCES, Feed, read_all, read_change
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import ClusterClient, ForbiddenError
+from wsroute.kube.port import ClusterClient, ForbiddenError, Json
 from wsroute.kube.reflector import Deleted, Replaced, Upserted, reflect
 from wsroute.observability.metrics import Metrics
 
@@ -28,6 +28,9 @@ FOLLOWED: Final = (Kind.BALANCER, Kind.DEPLOYMENT, Kind.POD, Kind.CONFIG_MAP)
 
 SELECTORS: Final = {Kind.CONFIG_MAP: BALANCER_LABEL}
 """Label selectors of those kinds that aren't followed whole."""
+
+META_FIELDS: Final = ("name", "uid", "resourceVersion", "creationTimestamp", "generation")
+"""The metadata that records are made of, for kinds without a namespace."""
 
 NODES_BACKOFF: Final = Backoff(first=0.5, cap=60.0)
 """Slower than the others' at last: an installation without the right to list nodes asks for ever."""
@@ -70,13 +73,23 @@ async def _follow_nodes(client: ClusterClient, feed: Feed, metrics: Metrics) -> 
             )
         feed.skip(Kind.NODE)
 
-    async for event in reflect(client, RESOURCES[Kind.NODE], backoff=NODES_BACKOFF, refused=refused):
+    events = reflect(client, RESOURCES[Kind.NODE], backoff=NODES_BACKOFF, refused=refused, keep=addresses_of)
+    async for event in events:
         metrics.events.labels(Kind.NODE).inc()
         if isinstance(event, Replaced):
             records = read_all(Kind.NODE, event.items)
             feed.listed(Kind.NODE, records, parse_version(event.resource_version))
         else:
             _observe(feed, Kind.NODE, event)
+
+
+def addresses_of(node: Json) -> Json:
+    """What the state takes of a node: 90 KiB of memory each, images and all, would be more than everything else."""
+    metadata, status = node.get("metadata"), node.get("status")
+    return {
+        "metadata": {key: metadata.get(key) for key in META_FIELDS} if isinstance(metadata, dict) else None,
+        "status": {"addresses": status.get("addresses")} if isinstance(status, dict) else None,
+    }
 
 
 def _observe(feed: Feed, kind: Kind, event: Upserted | Deleted) -> None:

@@ -40,7 +40,7 @@ ADVICE: Final = {
     LeftOut.CLUSTER_IP: _CORRECT,
     LeftOut.NODE: (
         "Pods with hostNetwork have such addresses: run them without, or ask the balancer's administrator for "
-        "allowedRoutes.hostNetworkEndpoints."
+        "allowedRoutes.hostNetworkEndpoints, which is for pods only."
     ),
     LeftOut.BALANCER: "That would be a loop: name the Service of the app itself.",
 }

@@ -4,7 +4,7 @@ Objects are raw JSON mappings, as the API server sends them: models cost five ti
 over ``kubernetes.aio`` is ``wsroute.kube.client``.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -108,8 +108,10 @@ class ClusterClient(Protocol):
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Json], Json] | None = None,
     ) -> Listing:
-        """All objects, in pages where there are many."""
+        """All objects, in pages where there are many. ``keep`` says what of an object is worth its memory; it sees each
+        page before the next one is read."""
 
     def watch(
         self,

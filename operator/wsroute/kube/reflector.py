@@ -60,12 +60,13 @@ async def reflect(
     field_selector: str = "",
     backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
     refused: Callable[[ForbiddenError], None] = lambda _: None,
+    keep: Callable[[Json], Json] | None = None,
 ) -> AsyncIterator[Replaced | Upserted | Deleted]:
     """First Replaced, then each change; Replaced again when the server no longer knows our position. Never ends.
 
     Failed requests raise nothing: they are tried again, endlessly. Nothing is told of an object while its state is
     unknown, so what was known stays known. ``refused`` is called whenever the server does not let us, for those who can
-    go on without.
+    go on without. ``keep`` is the list's.
     """
     trouble = _Trouble(f"{resource.plural} in namespace {namespace}" if namespace else resource.plural, backoff)
     position = ""
@@ -74,7 +75,11 @@ async def reflect(
         try:
             if not position:
                 listing = await client.list(
-                    resource, namespace=namespace, label_selector=label_selector, field_selector=field_selector
+                    resource,
+                    namespace=namespace,
+                    label_selector=label_selector,
+                    field_selector=field_selector,
+                    keep=keep,
                 )
                 position = listing.resource_version
                 yield Replaced(listing.items, position)

@@ -15,7 +15,7 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Change, Feed, read_change
-from wsroute.controller.following import FOLLOWED, follow_all
+from wsroute.controller.following import FOLLOWED, addresses_of, follow_all
 from wsroute.controller.resync import WATCHED, Resync
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
@@ -264,3 +264,11 @@ async def test_no_answer_about_nodes_is_waited_for(monkeypatch: pytest.MonkeyPat
         assert not world.feed.synced.is_set()
         cluster.fail = lambda *_: None
         await world.feed.synced.wait()
+
+
+@pytest.mark.parametrize("field", ["metadata", "status"])
+@pytest.mark.parametrize("junk", [None, "x", [], 1])
+def test_a_node_of_any_shape_can_be_made_smaller(field: str, junk: Any) -> None:
+    raw = {"metadata": {"name": "node-1", "managedFields": ["x"]}, **node_of("172.16.0.1", images=["x"])}
+    assert "x" not in str(addresses_of(raw))
+    addresses_of({**raw, field: junk})
