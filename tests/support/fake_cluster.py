@@ -57,12 +57,14 @@ class FakeCluster:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Json], Json] | None = None,
     ) -> Listing:
         assert not field_selector
         self.lists.append(resource.plural)
         await self._begin("list", resource, "")
         items = [copy.deepcopy(o) for (r, n, _), o in self.objects.items() if r == resource and namespace in (None, n)]
-        return Listing([item for item in items if _selected(item, label_selector)], str(self.version))
+        selected = [item for item in items if _selected(item, label_selector)]
+        return Listing([keep(item) for item in selected] if keep is not None else selected, str(self.version))
 
     async def watch(
         self,

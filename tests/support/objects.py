@@ -231,6 +231,16 @@ def pod(
     }
 
 
+def node(name: str = "node-1", *, addresses: Sequence[str] = ("172.16.0.1",), **meta: Any) -> Json:
+    """A node with its addresses, whatever their type."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": metadata(name, None, kind="Node", **meta),
+        "status": {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]},
+    }
+
+
 def deployment(
     name: str = "shared-balancer",
     namespace: str = BALANCER.namespace,

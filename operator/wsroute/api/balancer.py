@@ -212,6 +212,13 @@ class AllowedRoutes(Model):
             "the Service's namespace. false when left out."
         ),
     )
+    host_network_endpoints: bool = Field(
+        default=False,
+        description=(
+            "Whether routes may use pods with hostNetwork, whose addresses are those of their nodes. Slices that were "
+            "not made by Kubernetes never get sockets to nodes. false when left out."
+        ),
+    )
 
     @property
     def from_namespaces(self) -> Literal["Same", "All", "Selector"]:

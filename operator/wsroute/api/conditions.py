@@ -50,6 +50,7 @@ class Reason(StrEnum):
     PORT_NOT_FOUND = "PortNotFound"
     REF_NOT_PERMITTED = "RefNotPermitted"
     UNSUPPORTED_SERVICE = "UnsupportedService"
+    ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
 
     # Why the pods do not serve it (yet).
     PENDING = "Pending"

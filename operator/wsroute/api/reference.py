@@ -113,6 +113,10 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.PORT_NOT_FOUND: "The Service has no TCP port of that number or name.",
     Reason.REF_NOT_PERMITTED: "The route may not use what it refers to.",
     Reason.UNSUPPORTED_SERVICE: "The Service is of a type that has no endpoints, such as ExternalName.",
+    Reason.ENDPOINT_NOT_ALLOWED: (
+        "Some endpoints of the Service may not be used: written by hand, or with addresses that no pod can have or "
+        "that somebody else has. The others serve."
+    ),
     Reason.PENDING: "Some of the ready balancer pods do not serve this generation yet; the message counts them.",
     Reason.CONFIG_REJECTED: "nginx refused the configuration; the message has its words. The last good one serves.",
     Reason.NO_BALANCER_PODS: "No pod of the balancer is ready.",

@@ -112,6 +112,7 @@ def _snapshot(records: dict[Kind, dict[Key, Record]]) -> Snapshot:
         pods={},
         deployments={},
         config_maps={},
+        nodes={},
     )
 
 

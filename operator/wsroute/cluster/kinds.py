@@ -16,6 +16,7 @@ Record = (
     | objects.Pod
     | objects.Deployment
     | objects.ConfigMap
+    | objects.Node
 )
 
 
@@ -30,6 +31,7 @@ class Kind(StrEnum):
     POD = "Pod"
     DEPLOYMENT = "Deployment"
     CONFIG_MAP = "ConfigMap"
+    NODE = "Node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ KINDS: Final[Mapping[Kind, KindInfo]] = {
     Kind.POD: KindInfo(objects.Pod, parse.parse_pod),
     Kind.DEPLOYMENT: KindInfo(objects.Deployment, parse.parse_deployment),
     Kind.CONFIG_MAP: KindInfo(objects.ConfigMap, parse.parse_config_map),
+    Kind.NODE: KindInfo(objects.Node, parse.parse_node),
 }
 
 KIND_OF: Final[Mapping[type, Kind]] = {info.record: kind for kind, info in KINDS.items()}

@@ -98,7 +98,10 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service. ``type`` is ClusterIP, NodePort, LoadBalancer or ExternalName; ``addresses``: a load balancer's."""
+    """A Service. ``type`` is ClusterIP, NodePort, LoadBalancer or ExternalName; ``addresses``: a load balancer's.
+
+    ``cluster_ips`` are the addresses that the API server has given it, in their canonical text.
+    """
 
     meta: Meta
     type: str
@@ -106,12 +109,14 @@ class Service:
     has_selector: bool
     ports: tuple[ServicePort, ...]
     addresses: tuple[str, ...]
+    cluster_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SliceEndpoint:
     """One endpoint of a slice. Conditions follow discovery.k8s.io/v1: a missing ``ready`` counts as true, a missing
-    ``serving`` as ``ready``, a missing ``terminating`` as false. ``pod`` is the targetRef where that is a Pod."""
+    ``serving`` as ``ready``, a missing ``terminating`` as false. ``pod`` is the targetRef where that is a Pod.
+    ``address`` is in its canonical text where it is an IP address."""
 
     address: str
     ready: bool
@@ -154,15 +159,24 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A node's IP addresses, in their canonical text: all that a pass needs of it."""
+
+    meta: Meta
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod of a balancer's Deployment: only those that ``app``-select as such are listed.
 
+    ``addresses`` are its IP addresses in their canonical text, none when it has ended: then others may have them.
     ``ready`` is its Ready condition, ``terminating`` says that it has a deletionTimestamp.
     """
 
     meta: Meta
     labels: Mapping[str, str]
-    ip: str
+    addresses: tuple[str, ...]
     ready: bool
     terminating: bool
 
@@ -202,3 +216,5 @@ class Snapshot:
     pods: Mapping[Key, Pod]
     deployments: Mapping[Key, Deployment]
     config_maps: Mapping[Key, ConfigMap]
+    nodes: Mapping[Key, Node]
+    """Empty also where the operator may not list them."""

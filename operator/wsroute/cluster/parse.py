@@ -6,7 +6,7 @@ whose spec does not parse gives a record that holds the problems.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from wsroute.api.v1alpha1 import (
@@ -16,6 +16,7 @@ from wsroute.api.v1alpha1 import (
     parse_route_spec,
 )
 from wsroute.api.values import BALANCER_NAME, DNS_LABEL, DNS_SUBDOMAIN, PATH, host_fault
+from wsroute.cluster.addresses import canonical_address
 from wsroute.cluster.objects import (
     Balancer,
     Claims,
@@ -25,6 +26,7 @@ from wsroute.cluster.objects import (
     Key,
     Meta,
     Namespace,
+    Node,
     PathClaim,
     Pod,
     Route,
@@ -84,13 +86,17 @@ def parse_service(raw: object) -> Service | None:
     spec = _mapping(source.get("spec"))
     ingress = _mapping(_mapping(source.get("status")).get("loadBalancer")).get("ingress")
     addresses = (_text(entry, "ip") or _text(entry, "hostname") for entry in _mappings(ingress))
+    kind = _text(spec, "type") or "ClusterIP"
+    # An ExternalName Service has none, and what stands there was never checked. "None" is no address either.
+    cluster_ips = [] if kind == "ExternalName" else [_text(spec, "clusterIP"), *_texts(spec.get("clusterIPs"))]
     return Service(
         meta=meta,
-        type=_text(spec, "type") or "ClusterIP",
+        type=kind,
         headless=spec.get("clusterIP") == "None",
         has_selector=bool(_mapping(spec.get("selector"))),
         ports=tuple(_service_ports(spec)),
         addresses=tuple(address for address in addresses if address),
+        cluster_ips=_ip_addresses(cluster_ips),
     )
 
 
@@ -129,16 +135,27 @@ def parse_pod(raw: object) -> Pod | None:
         return None
     metadata = _mapping(source.get("metadata"))
     status = _mapping(source.get("status"))
+    addresses = [_text(status, "podIP"), *(_text(entry, "ip") for entry in _mappings(status.get("podIPs")))]
     return Pod(
         meta=meta,
         labels=_strings(metadata.get("labels")),
-        ip=_text(status, "podIP"),
+        addresses=() if _text(status, "phase") in ("Succeeded", "Failed") else _ip_addresses(addresses),
         ready=any(
             condition.get("type") == "Ready" and condition.get("status") == "True"
             for condition in _mappings(status.get("conditions"))
         ),
         terminating=bool(_text(metadata, "deletionTimestamp")),
     )
+
+
+def parse_node(raw: object) -> Node | None:
+    """A Node."""
+    source = _mapping(raw)
+    meta = _meta(source, namespaced=False)
+    if meta is None:
+        return None
+    entries = _mappings(_mapping(source.get("status")).get("addresses"))
+    return Node(meta=meta, addresses=_ip_addresses(_text(entry, "address") for entry in entries))
 
 
 def parse_deployment(raw: object) -> Deployment | None:
@@ -218,7 +235,7 @@ def _slice_endpoints(source: Mapping[str, Any], *, namespace: str) -> Iterator[S
         ready = conditions.get("ready") is not False
         serving = conditions.get("serving")
         yield SliceEndpoint(
-            address=addresses[0],
+            address=canonical_address(addresses[0]) or addresses[0],
             ready=ready,
             serving=serving if isinstance(serving, bool) else ready,
             terminating=conditions.get("terminating") is True,
@@ -273,6 +290,11 @@ def _raw_paths(spec: Mapping[str, Any]) -> Iterator[PathClaim]:
                 yield PathClaim(path.removesuffix("/") or "/", "Prefix")
             case "Exact":
                 yield PathClaim(path, "Exact")
+
+
+def _ip_addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """Those that are IP addresses, each once, in their canonical text."""
+    return tuple(dict.fromkeys(address for text in texts if (address := canonical_address(text)) is not None))
 
 
 def _mapping(value: object) -> Mapping[Any, Any]:

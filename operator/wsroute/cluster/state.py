@@ -150,6 +150,7 @@ class ClusterState:
             pods=stores[Kind.POD].objects,
             deployments=stores[Kind.DEPLOYMENT].objects,
             config_maps=stores[Kind.CONFIG_MAP].objects,
+            nodes=stores[Kind.NODE].objects,
         )
 
     def _put(self, kind: Kind, store: _Store, record: Any) -> bool:

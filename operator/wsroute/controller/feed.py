@@ -23,6 +23,7 @@ RESOURCES: Final = {
     Kind.POD: port.PODS,
     Kind.DEPLOYMENT: port.DEPLOYMENTS,
     Kind.CONFIG_MAP: port.CONFIG_MAPS,
+    Kind.NODE: port.NODES,
 }
 
 
@@ -99,6 +100,11 @@ class Feed:
         changed = self.state.replace(kind, records, version)
         self.state.mark_synced(kind)
         self._tell(kind, changed)
+
+    def skip(self, kind: Kind) -> None:
+        """Don't wait for a kind any longer: there is no right to list it. It may come all the same."""
+        self.state.mark_synced(kind)
+        self._tell(kind, changed=False)
 
     def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
         """Take in a list of a kind's objects in one namespace; those of other namespaces stay."""

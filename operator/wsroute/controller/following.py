@@ -1,4 +1,5 @@
-"""Follows the kinds that live in the balancers' namespaces: balancers, Deployments, pods, generated ConfigMaps.
+"""Follows the kinds that live in the balancers' namespaces (balancers, Deployments, pods, generated ConfigMaps), and
+nodes.
 
 These go through our own list-and-watch, not through kopf: kopf has one scope for all kinds, and with a cluster-wide
 scope the operator would need the right to read every pod and every ConfigMap of the cluster. So the cluster-wide kinds
@@ -7,6 +8,7 @@ here. :func:`wsroute.kube.reflector.reflect` lists again after each gap, so noth
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,15 +16,24 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.parse import parse_version
 from wsroute.controller.feed import RESOURCES, Feed, read_all, read_change
 from wsroute.dataplane.names import BALANCER_LABEL
-from wsroute.kube.port import ClusterClient
-from wsroute.kube.reflector import Deleted, Replaced, reflect
+from wsroute.kube.backoff import Backoff
+from wsroute.kube.port import ClusterClient, ForbiddenError, Json
+from wsroute.kube.reflector import Deleted, Replaced, Upserted, reflect
 from wsroute.observability.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 FOLLOWED: Final = (Kind.BALANCER, Kind.DEPLOYMENT, Kind.POD, Kind.CONFIG_MAP)
 """The kinds of the balancers' namespaces."""
 
 SELECTORS: Final = {Kind.CONFIG_MAP: BALANCER_LABEL}
 """Label selectors of those kinds that aren't followed whole."""
+
+META_FIELDS: Final = ("name", "uid", "resourceVersion", "creationTimestamp", "generation")
+"""The metadata that records are made of, for kinds without a namespace."""
+
+NODES_BACKOFF: Final = Backoff(first=0.5, cap=60.0)
+"""Slower than the others' at last: an installation without the right to list nodes asks for ever."""
 
 
 async def follow_all(client: ClusterClient, feed: Feed, metrics: Metrics, *, namespaces: Sequence[str]) -> None:
@@ -31,6 +42,7 @@ async def follow_all(client: ClusterClient, feed: Feed, metrics: Metrics, *, nam
         for namespace in namespaces:
             for kind in FOLLOWED:
                 tasks.create_task(_follow(client, feed, metrics, kind, namespace), name=f"follow {kind} in {namespace}")
+        tasks.create_task(_follow_nodes(client, feed, metrics), name="follow nodes")
 
 
 async def _follow(client: ClusterClient, feed: Feed, metrics: Metrics, kind: Kind, namespace: str) -> None:
@@ -40,5 +52,46 @@ async def _follow(client: ClusterClient, feed: Feed, metrics: Metrics, kind: Kin
         if isinstance(event, Replaced):
             records = read_all(kind, event.items)
             feed.listed_in(namespace, kind, records, parse_version(event.resource_version))
-        elif (change := read_change(kind, event.object, deleted=isinstance(event, Deleted))) is not None:
-            feed.observe(change)
+        else:
+            _observe(feed, kind, event)
+
+
+async def _follow_nodes(client: ClusterClient, feed: Feed, metrics: Metrics) -> None:
+    """Nodes have no namespace, and may be none of an installation's business: without the right to list them the
+    operator goes on, and does not know their addresses."""
+    told = False
+
+    def refused(error: ForbiddenError) -> None:
+        nonlocal told
+        if error.status != 403:
+            return  # not known to the server at all: a matter of the token, and of every other kind as well
+        if not told:
+            told = True
+            logger.warning(
+                "There is no right to list and watch nodes, so that their addresses aren't known: endpoints that have "
+                "one are not left out. Grant it with the ClusterRole of the operator."
+            )
+        feed.skip(Kind.NODE)
+
+    events = reflect(client, RESOURCES[Kind.NODE], backoff=NODES_BACKOFF, refused=refused, keep=addresses_of)
+    async for event in events:
+        metrics.events.labels(Kind.NODE).inc()
+        if isinstance(event, Replaced):
+            records = read_all(Kind.NODE, event.items)
+            feed.listed(Kind.NODE, records, parse_version(event.resource_version))
+        else:
+            _observe(feed, Kind.NODE, event)
+
+
+def addresses_of(node: Json) -> Json:
+    """What the state takes of a node: 90 KiB of memory each, images and all, would be more than everything else."""
+    metadata, status = node.get("metadata"), node.get("status")
+    return {
+        "metadata": {key: metadata.get(key) for key in META_FIELDS} if isinstance(metadata, dict) else None,
+        "status": {"addresses": status.get("addresses")} if isinstance(status, dict) else None,
+    }
+
+
+def _observe(feed: Feed, kind: Kind, event: Upserted | Deleted) -> None:
+    if (change := read_change(kind, event.object, deleted=isinstance(event, Deleted))) is not None:
+        feed.observe(change)

@@ -1,6 +1,6 @@
 """A balancer itself: its Deployment, the Service in front of it, its pods."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
@@ -29,17 +29,18 @@ def balancer_node(balancer: Balancer, routes: tuple[RouteNode, ...], snapshot: S
         accepted=tuple(route for route in routes if route.accepted),
         rejected=tuple(route for route in routes if not route.accepted),
         deployment=deployment,
-        pods=tuple(_pods(deployment, snapshot)),
+        pods=tuple(deployment_pods(deployment, snapshot.pods)),
         addresses=service.addresses if service is not None else (),
     )
 
 
-def _pods(deployment: Deployment | None, snapshot: Snapshot) -> Iterator[Pod]:
+def deployment_pods(deployment: Deployment | None, pods: Mapping[Key, Pod]) -> Iterator[Pod]:
+    """Those of the pods that a Deployment selects, sorted by key."""
     if deployment is None or not deployment.selector:
         return
     namespace = deployment.meta.key.namespace
-    for key in sorted(snapshot.pods):
-        pod = snapshot.pods[key]
+    for key in sorted(pods):
+        pod = pods[key]
         if key.namespace == namespace and deployment.selector.items() <= pod.labels.items():
             yield pod
 

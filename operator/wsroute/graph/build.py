@@ -14,14 +14,16 @@ from functools import partial
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
-from wsroute.cluster.objects import Balancer, Claims, EndpointSlice, Key, Route, Service, ServicePort, Snapshot
+from wsroute.cluster.objects import Balancer, Claims, Key, Route, Service, ServicePort, Snapshot
+from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
 from wsroute.graph.conflicts import Verdict, settle
-from wsroute.graph.endpoints import EndpointSet, resolve_endpoints
+from wsroute.graph.endpoints import EndpointRules, EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
 from wsroute.graph.references import Resolve, Target, resolve_paths
+from wsroute.graph.reserved import NOTHING_RESERVED, reserved_addresses, reserved_among
 from wsroute.graph.urls import route_urls
 
 
@@ -39,8 +41,10 @@ def build_graph(snapshot: Snapshot, settings: GraphSettings, memo: Memo) -> Grap
         else:
             members[wanted].append((route, _admission(route, claims, balancer, snapshot, settings, memo)))
 
+    # In files nothing else has an address, and whose addresses may not be proxied to is their author's business.
+    reserved = NOTHING_RESERVED if settings.standalone else reserved_addresses(snapshot, memo)
     for key, routes in members.items():
-        nodes.update(_balanced_nodes(snapshot.balancers[key], routes, snapshot, settings, memo))
+        nodes.update(_balanced_nodes(snapshot.balancers[key], routes, snapshot, reserved, settings, memo))
 
     by_balancer: defaultdict[Key, list[RouteNode]] = defaultdict(list)
     ordered = dict(sorted(nodes.items(), key=lambda item: item[0]))
@@ -116,6 +120,7 @@ def _balanced_nodes(
     balancer: Balancer,
     members: list[tuple[Route, Admission]],
     snapshot: Snapshot,
+    reserved: Mapping[str, Reserved],
     settings: GraphSettings,
     memo: Memo,
 ) -> Mapping[Key, RouteNode]:
@@ -127,24 +132,34 @@ def _balanced_nodes(
     verdicts = memo.get(
         ("verdicts", balancer.meta.key), (rivals, quota), lambda: settle(rivals, max_per_namespace=quota)
     )
-    manual, loopback = settings.standalone or spec.allowed_routes.manual_endpoints, settings.standalone
+    rules = EndpointRules(
+        manual=settings.standalone or spec.allowed_routes.manual_endpoints,
+        host_network=spec.allowed_routes.host_network_endpoints,
+        loopback=settings.standalone,
+    )
 
-    def resolve(service: Service, slices: tuple[EndpointSlice, ...], port: ServicePort) -> EndpointSet:
+    def resolve(service: Service, target: Target, port: ServicePort) -> EndpointSet:
+        _, found, taken = target
         return memo.get(
-            ("endpoints", service.meta.key, port.port, port.protocol, manual),
-            (service, slices, port, loopback),
-            lambda: resolve_endpoints(service, slices, port, manual=manual, loopback=loopback),
+            ("endpoints", service.meta.key, port.port, port.protocol, rules),
+            (target, port),
+            lambda: resolve_endpoints(service, found, port, rules=rules, reserved=dict(taken)),
         )
 
     services, slices = snapshot.services, snapshot.slices
+
+    def target(service: Key) -> Target:
+        found = slices.get(service, ())
+        return services.get(service), found, reserved_among(found, reserved)
+
     nodes = {}
     for route, admission in members:
         meta = route.meta
         verdict = verdicts.get(meta.key)
-        targets = tuple((services.get(service), slices.get(service, ())) for service in admission.services)
+        targets = tuple(target(service) for service in admission.services)
         nodes[meta.key] = memo.get(
             ("route", meta.key),
-            (meta.uid, meta.generation, route.spec, admission, verdict, targets, spec, manual, loopback),
+            (meta.uid, meta.generation, route.spec, admission, verdict, targets, spec, rules),
             partial(_route_node, route, admission, verdict, targets, balancer.meta.key, spec, resolve),
         )
     return nodes

@@ -6,52 +6,24 @@ deputy. So an endpoint counts only when its slice says that the EndpointSlice co
 Service's own namespace, unless the balancer's administrator lets hand-written ones in; and some addresses never count.
 What the mirroring controller copies from an Endpoints object is as hand-written as that object.
 
-What a slice says of its writer is a label, which whoever may write slices can forge. So this keeps out mistakes, and
-those who may write Endpoints only; the right to write EndpointSlices has to be kept from tenants (docs/how-to/install).
+What a slice says of its writer is a label, which whoever may write slices can forge. Where the Service has a selector
+the EndpointSlice controller takes such a slice for its own and corrects it; where it has none that controller writes
+nothing, so that the label is a lie and the slice counts as hand-written. What is left are forgers who write again and
+again: the right to write EndpointSlices has to be kept from tenants (docs/topics/security-model).
 """
 
-import ipaddress
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Final, NamedTuple
 
+from wsroute.cluster.addresses import ipv4_number, ipv6_address
 from wsroute.cluster.objects import EndpointSlice, Key, Service, ServicePort, SliceEndpoint
+from wsroute.graph.addresses import Reserved, may_be_a_pods
+from wsroute.graph.left_out import Excluded, LeftOut, explain
 
 SLICE_CONTROLLER: Final = "endpointslice-controller.k8s.io"
 """The only writer of slices whose endpoints count as the Service's own pods."""
-
-_OCTETS: Final = {str(number): number for number in range(256)}
-
-
-def _ranges(version: int, *networks: str) -> tuple[tuple[int, int], ...]:
-    """First and last address of each network of that IP version, as numbers: a pass compares thousands of addresses."""
-    parsed = (ipaddress.ip_network(network) for network in networks)
-    return tuple(
-        (int(network.network_address), int(network.broadcast_address))
-        for network in parsed
-        if network.version == version
-    )
-
-
-_LOOPBACK_NETWORKS: Final = ("127.0.0.0/8", "::1/128")
-
-_FORBIDDEN_NETWORKS: Final = (
-    "0.0.0.0/8",  # "this host"
-    "100.100.100.200/32",  # the metadata service of Alibaba Cloud
-    "169.254.0.0/16",  # link-local, with the metadata services of most clouds
-    "224.0.0.0/3",  # multicast, class E, broadcast
-    "::/96",  # unspecified, IPv4-compatible (deprecated)
-    "::ffff:0:0/96",  # IPv4-mapped: an IPv4 address in disguise
-    "64:ff9b::/96",  # the same through NAT64
-    "fd00:ec2::254/128",  # the metadata service of AWS
-    "fe80::/10",  # link-local
-    "ff00::/8",  # multicast
-)
-
-_LOOPBACK: Final = frozenset(_ranges(4, *_LOOPBACK_NETWORKS) + _ranges(6, *_LOOPBACK_NETWORKS))
-_RANGES: Final = {version: _ranges(version, *_LOOPBACK_NETWORKS, *_FORBIDDEN_NETWORKS) for version in (4, 6)}
 
 
 class Address(NamedTuple):
@@ -61,16 +33,14 @@ class Address(NamedTuple):
     port: int
 
 
-class LeftOut(StrEnum):
-    """Why an endpoint of a slice does not count. The values complete "1 endpoint …"."""
+@dataclass(frozen=True, slots=True)
+class EndpointRules:
+    """What is let in. ``manual`` are endpoints that the EndpointSlice controller has not written for a pod,
+    ``host_network`` pods on the addresses of their nodes, ``loopback`` addresses of this host."""
 
-    NOT_READY = "is not ready"
-    NOT_AN_ADDRESS = "has an address that is not an IP address of its slice's kind"
-    FORBIDDEN_ADDRESS = "has an address that must not be proxied to (loopback, link-local, multicast or mapped)"
-    FOREIGN_POD = "belongs to a pod of another namespace"
-    MANUAL = "was written by hand, which needs allowedRoutes.manualEndpoints of the balancer"
-    NO_PORT = "is in a slice that does not have the port"
-    HOST_NAME = "is a host name, which is not supported"
+    manual: bool = False
+    host_network: bool = False
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +48,35 @@ class EndpointSet:
     """The endpoints behind a port of a Service.
 
     ``addresses`` take new sockets, sorted and unique: the ready ones, and where none is ready those that terminate but
-    still serve. ``ready`` and ``draining`` are how many there are of these two. ``left_out`` are numbers of endpoints
-    that do not count, by why.
+    still serve. ``ready`` and ``draining`` are how many there are of these two. ``left_out`` are those that do not
+    count, by why.
     """
 
     addresses: tuple[Address, ...]
     ready: int
     draining: int
-    left_out: tuple[tuple[LeftOut, int], ...]
+    left_out: tuple[Excluded, ...]
 
     def explanation(self) -> str:
         """Why there are no more, as a sentence, or an empty text."""
-        parts = []
-        for why, count in self.left_out:
-            verb = why if count == 1 else _plural(why)
-            parts.append(f"{count} endpoint{'' if count == 1 else 's'} {verb}")
-        return f"{', '.join(parts)}." if parts else ""
+        return explain(self.left_out)
 
 
 NO_ENDPOINTS: Final = EndpointSet(addresses=(), ready=0, draining=0, left_out=())
+
+
+class _LeftOut:
+    """Counts what does not count, and keeps the first example of each reason in the order of texts."""
+
+    def __init__(self) -> None:
+        self._found: dict[LeftOut, tuple[int, str]] = {}
+
+    def add(self, why: LeftOut, endpoint: SliceEndpoint) -> None:
+        count, example = self._found.get(why, (0, endpoint.address))
+        self._found[why] = (count + 1, min(example, endpoint.address))
+
+    def all(self) -> tuple[Excluded, ...]:
+        return tuple(Excluded(why, *entry) for why, entry in sorted(self._found.items()))
 
 
 class _State(IntEnum):
@@ -112,6 +92,7 @@ class _Candidate(NamedTuple):
     version: int
     """4 or 6."""
     address: Address
+    endpoint: SliceEndpoint
 
 
 def resolve_endpoints(
@@ -119,33 +100,27 @@ def resolve_endpoints(
     slices: tuple[EndpointSlice, ...],
     port: ServicePort,
     *,
-    manual: bool,
-    loopback: bool,
+    rules: EndpointRules,
+    reserved: Mapping[str, Reserved],
 ) -> EndpointSet:
-    """The endpoints behind ``port`` of a Service.
-
-    ``manual`` lets endpoints count that the EndpointSlice controller has not written for a pod, and ``loopback``
-    addresses of this host.
-    """
-    left_out: Counter[LeftOut] = Counter()
+    """The endpoints behind ``port`` of a Service. ``reserved`` holds at least those of the slices' addresses that are
+    not for endpoints."""
+    left_out = _LeftOut()
     best: dict[Key | Address, _Candidate] = {}
     for source in slices:
-        for identity, candidate in _candidates(source, service, port, manual, loopback, left_out):
+        for identity, candidate in _candidates(source, service, port, rules, reserved, left_out):
             known = best.get(identity)
             # One pod has an address in each family and may for a moment stand in two slices: its best state counts,
             # IPv4 before IPv6.
             if known is None or _rank(candidate) < _rank(known):
                 best[identity] = candidate
+    for found in best.values():
+        if found.state is _State.IDLE:
+            left_out.add(LeftOut.NOT_READY, found.endpoint)
     ready = sorted({found.address for found in best.values() if found.state is _State.READY})
     draining = sorted({found.address for found in best.values() if found.state is _State.DRAINING})
-    idle = sum(found.state is _State.IDLE for found in best.values())
-    if idle:
-        left_out[LeftOut.NOT_READY] = idle
     return EndpointSet(
-        addresses=tuple(ready or draining),
-        ready=len(ready),
-        draining=len(draining),
-        left_out=tuple(sorted((why, count) for why, count in left_out.items() if count)),
+        addresses=tuple(ready or draining), ready=len(ready), draining=len(draining), left_out=left_out.all()
     )
 
 
@@ -157,32 +132,31 @@ def _candidates(
     source: EndpointSlice,
     service: Service,
     port: ServicePort,
-    manual: bool,
-    loopback: bool,
-    left_out: Counter[LeftOut],
+    rules: EndpointRules,
+    reserved: Mapping[str, Reserved],
+    left_out: _LeftOut,
 ) -> Iterator[tuple[Key | Address, _Candidate]]:
-    if source.address_type not in ("IPv4", "IPv6"):
-        left_out[LeftOut.HOST_NAME] += len(source.endpoints)
-        return
-    version = 4 if source.address_type == "IPv4" else 6
+    version = {"IPv4": 4, "IPv6": 6}.get(source.address_type)
     number = _slice_port(source, port)
-    if number is None:
-        left_out[LeftOut.NO_PORT] += len(source.endpoints)
+    if version is None or number is None:
+        for endpoint in source.endpoints:
+            left_out.add(LeftOut.HOST_NAME if version is None else LeftOut.NO_PORT, endpoint)
         return
-    trusted = source.managed_by == SLICE_CONTROLLER
+    # The EndpointSlice controller writes for Services with a selector only.
+    trusted = source.managed_by == SLICE_CONTROLLER and service.has_selector
     for endpoint in source.endpoints:
+        pod = trusted and endpoint.pod is not None
         if endpoint.pod is not None and endpoint.pod.namespace != service.meta.key.namespace:
-            why = LeftOut.FOREIGN_POD
-        elif not manual and (not trusted or endpoint.pod is None):
+            why: LeftOut | None = LeftOut.FOREIGN_POD
+        elif not pod and not rules.manual:
             why = LeftOut.MANUAL
         else:
-            text = _checked(endpoint.address, version, loopback=loopback)
-            if not isinstance(text, LeftOut):
-                address = Address(text, number)
-                yield endpoint.pod or address, _Candidate(_state(endpoint), version, address)
-                continue
-            why = text
-        left_out[why] += 1
+            why = _address_fault(endpoint.address, version, number, rules, reserved, pod=pod)
+        if why is None:
+            address = Address(endpoint.address, number)
+            yield endpoint.pod or address, _Candidate(_state(endpoint), version, address, endpoint)
+        else:
+            left_out.add(why, endpoint)
 
 
 def _slice_port(source: EndpointSlice, port: ServicePort) -> int | None:
@@ -200,43 +174,25 @@ def _state(endpoint: SliceEndpoint) -> _State:
     return _State.DRAINING if endpoint.serving or endpoint.ready else _State.IDLE
 
 
-def _checked(text: str, version: int, *, loopback: bool) -> str | LeftOut:
-    """The canonical form of an address of that IP version, or why it does not count."""
-    number = None
+def _address_fault(
+    text: str, version: int, port: int, rules: EndpointRules, reserved: Mapping[str, Reserved], *, pod: bool
+) -> LeftOut | None:
+    """Why an address, in its canonical text, does not count. ``pod``: Kubernetes says that a pod has it."""
     if version == 4:
-        number = _ipv4_number(text)
-    elif "%" not in text:  # a zone id
-        try:
-            address = ipaddress.IPv6Address(text)
-        except ValueError:
-            return LeftOut.NOT_AN_ADDRESS
-        number, text = int(address), str(address)
+        number = ipv4_number(text)
+    else:
+        address = ipv6_address(text)
+        number = None if address is None else int(address)
     if number is None:
         return LeftOut.NOT_AN_ADDRESS
-    for low, high in _RANGES[version]:
-        if low <= number <= high:
-            return text if loopback and (low, high) in _LOOPBACK else LeftOut.FORBIDDEN_ADDRESS
-    return text
-
-
-def _ipv4_number(text: str) -> int | None:
-    """An IPv4 address in its only good form, four plain numbers. Nine times as fast as ``ipaddress``."""
-    octets = text.split(".")
-    if len(octets) != 4:
+    if not may_be_a_pods(number, version, pod=pod, loopback=rules.loopback):
+        return LeftOut.FORBIDDEN_ADDRESS
+    taken = reserved.get(text)
+    if taken is None:
         return None
-    number = 0
-    for octet in octets:
-        value = _OCTETS.get(octet)
-        if value is None:
-            return None
-        number = number << 8 | value
-    return number
-
-
-def _plural(why: LeftOut) -> str:
-    """The reason for several endpoints."""
-    first, _, rest = why.partition(" ")
-    return f"{ {'is': 'are', 'has': 'have', 'was': 'were', 'belongs': 'belong'}[first] } {rest}"
+    if pod and taken.node and port not in taken.ports:
+        return None if rules.host_network else LeftOut.NODE
+    return taken.why
 
 
 def find_port(service: Service, wanted: int | str) -> ServicePort | None:

@@ -10,13 +10,16 @@ from wsroute.api.conditions import Problem, Reason
 from wsroute.api.route import Backend, RoutePath
 from wsroute.api.v1alpha1 import WebSocketRouteSpec
 from wsroute.cluster.objects import EndpointSlice, Key, Service, ServicePort
+from wsroute.graph.addresses import Reserved
 from wsroute.graph.endpoints import NO_ENDPOINTS, EndpointSet, describe_ports, find_port
+from wsroute.graph.left_out import explain_not_allowed
 from wsroute.graph.model import BackendNode, PathNode
 
-Target = tuple[Service | None, tuple[EndpointSlice, ...]]
-"""A Service, or None where there is none of that name, and its slices."""
+Target = tuple[Service | None, tuple[EndpointSlice, ...], tuple[tuple[str, Reserved], ...]]
+"""A Service, or None where there is none of that name, its slices, and those of their addresses that are not for
+endpoints."""
 
-Resolve = Callable[[Service, tuple[EndpointSlice, ...], ServicePort], EndpointSet]
+Resolve = Callable[[Service, Target, ServicePort], EndpointSet]
 """``resolve_endpoints`` with its settings; many routes may ask for the same port of the same Service."""
 
 
@@ -39,11 +42,13 @@ def resolve_paths(
         key = Key(namespace, backend.service)
         found = known.get((key, backend.port))
         if found is None:
-            found = _resolve(backend, *targets[key], resolve)
+            found = _resolve(backend, targets[key], resolve)
             known[key, backend.port] = found
         if isinstance(found, Problem):
             problems.append(Problem(found.reason, f"{field}.{found.path}", found.message))
             found = NO_ENDPOINTS
+        elif text := explain_not_allowed(backend.service, found.left_out):
+            problems.append(Problem(Reason.ENDPOINT_NOT_ALLOWED, f"{field}.service", text))
         return BackendNode(service=key, port=backend.port, weight=backend.weight, endpoints=found)
 
     def path_node(path: RoutePath, field: str) -> PathNode:
@@ -61,10 +66,9 @@ def resolve_paths(
     return paths, tuple(problems)
 
 
-def _resolve(
-    backend: Backend, service: Service | None, slices: tuple[EndpointSlice, ...], resolve: Resolve
-) -> EndpointSet | Problem:
+def _resolve(backend: Backend, target: Target, resolve: Resolve) -> EndpointSet | Problem:
     """The endpoints of a backend, or what is wrong with the field ``service`` or ``port``."""
+    service = target[0]
     if service is None:
         return Problem(
             Reason.SERVICE_NOT_FOUND,
@@ -94,4 +98,4 @@ def _resolve(
             f"The port {backend.port} of the Service {backend.service} is for {protocol}, and WebSockets need TCP: "
             "name another port.",
         )
-    return resolve(service, slices, port)
+    return resolve(service, target, port)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -81,16 +81,23 @@ class KubeClient:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Json], Json] | None = None,
     ) -> Listing:
         """All objects, in pages; apiVersion and kind, which items of a list lack, are put in."""
         selectors = _selectors(label_selector, field_selector)
         try:
-            return await self._pages(resource, namespace, {**selectors, "limit": str(PAGE)})
+            return await self._pages(resource, namespace, {**selectors, "limit": str(PAGE)}, keep)
         except GoneError:
             # The list grew too old between two pages. In one piece it can't.
-            return await self._pages(resource, namespace, selectors)
+            return await self._pages(resource, namespace, selectors, keep)
 
-    async def _pages(self, resource: Resource, namespace: str | None, query: dict[str, str]) -> Listing:
+    async def _pages(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        query: dict[str, str],
+        keep: Callable[[Json], Json] | None,
+    ) -> Listing:
         what = f"Listing {_scope(resource, namespace)}"
         items: list[Json] = []
         proceed = ""
@@ -100,7 +107,7 @@ class KubeClient:
             for item in page.get("items") or ():
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
-                items.append(item)
+                items.append(item if keep is None else keep(item))
             proceed = (page.get("metadata") or {}).get("continue") or ""
             if not proceed:
                 return Listing(items, answers.resource_version(page))

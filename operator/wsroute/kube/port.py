@@ -4,7 +4,7 @@ Objects are raw JSON mappings, as the API server sends them: models cost five ti
 over ``kubernetes.aio`` is ``wsroute.kube.client``.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -74,6 +74,7 @@ BALANCERS = Resource("wsroute.dev", "v1alpha1", "websocketbalancers", "WebSocket
 SERVICES = Resource("", "v1", "services", "Service")
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 PODS = Resource("", "v1", "pods", "Pod")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -107,8 +108,10 @@ class ClusterClient(Protocol):
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        keep: Callable[[Json], Json] | None = None,
     ) -> Listing:
-        """All objects, in pages where there are many."""
+        """All objects, in pages where there are many. ``keep`` says what of an object is worth its memory; it sees each
+        page before the next one is read."""
 
     def watch(
         self,

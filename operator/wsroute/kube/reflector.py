@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -13,6 +13,7 @@ from wsroute.kube.answers import resource_version
 from wsroute.kube.backoff import Backoff
 from wsroute.kube.port import (
     ClusterClient,
+    ForbiddenError,
     GoneError,
     Json,
     KubeError,
@@ -58,11 +59,14 @@ async def reflect(
     label_selector: str = "",
     field_selector: str = "",
     backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
+    refused: Callable[[ForbiddenError], None] = lambda _: None,
+    keep: Callable[[Json], Json] | None = None,
 ) -> AsyncIterator[Replaced | Upserted | Deleted]:
     """First Replaced, then each change; Replaced again when the server no longer knows our position. Never ends.
 
     Failed requests raise nothing: they are tried again, endlessly. Nothing is told of an object while its state is
-    unknown, so what was known stays known.
+    unknown, so what was known stays known. ``refused`` is called whenever the server does not let us, for those who can
+    go on without. ``keep`` is the list's.
     """
     trouble = _Trouble(f"{resource.plural} in namespace {namespace}" if namespace else resource.plural, backoff)
     position = ""
@@ -71,7 +75,11 @@ async def reflect(
         try:
             if not position:
                 listing = await client.list(
-                    resource, namespace=namespace, label_selector=label_selector, field_selector=field_selector
+                    resource,
+                    namespace=namespace,
+                    label_selector=label_selector,
+                    field_selector=field_selector,
+                    keep=keep,
                 )
                 position = listing.resource_version
                 yield Replaced(listing.items, position)
@@ -91,6 +99,8 @@ async def reflect(
                         yield Deleted(event.object) if event.type == "DELETED" else Upserted(event.object)
         except KubeError as error:
             failure = error
+            if isinstance(error, ForbiddenError):
+                refused(error)
             if isinstance(error, GoneError | NotFoundError):
                 # Not found is a resource whose definition went away: what comes back is not what was there.
                 position = ""

@@ -15,6 +15,7 @@ WATCHED = (
     port.PODS,
     port.DEPLOYMENTS,
     port.CONFIG_MAPS,
+    port.NODES,
 )
 
 
@@ -33,6 +34,7 @@ def test_kinds_are_those_of_the_port() -> None:
         made.pod(),
         made.deployment(),
         made.config_map("shared-nginx"),
+        made.node(),
     ],
     ids=lambda raw: raw["kind"],
 )

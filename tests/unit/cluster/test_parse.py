@@ -22,6 +22,7 @@ WHOLE = {
     Kind.POD: made.pod(),
     Kind.DEPLOYMENT: made.deployment(),
     Kind.CONFIG_MAP: made.config_map("x", data={"a": "b"}),
+    Kind.NODE: made.node(),
 }
 
 JSON = st.recursive(
@@ -195,12 +196,51 @@ def test_services() -> None:
     assert found is not None
     assert (found.type, found.headless, found.has_selector) == ("ClusterIP", True, False)
     assert found.addresses == ("203.0.113.1", "lb.example.com")
+    assert found.cluster_ips == ()
+
+
+def test_cluster_addresses_of_services() -> None:
+    both = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1", "FD00:0::1", None, "x"]}
+    found = parse.parse_service(made.service(spec=both))
+    assert found is not None
+    assert found.cluster_ips == ("10.96.0.1", "fd00::1")
+    external = parse.parse_service(made.service(spec={**both, "type": "ExternalName"}))
+    assert external is not None
+    assert external.cluster_ips == ()
+
+
+def test_addresses_of_nodes() -> None:
+    node = parse.parse_node(made.node(addresses=["172.16.0.1", "FD00::1", "node-1", "n.example.com", "172.16.0.1"]))
+    assert node is not None
+    assert (node.meta.key, node.addresses) == (Key("", "node-1"), ("172.16.0.1", "fd00::1"))
+
+
+def test_addresses_in_slices_are_canonical_where_they_are_any() -> None:
+    raw = made.endpoint_slice(endpoints=["FD00:0::0001", "10.0.0.01", "fd00::1%eth0", "10.0.0.1"])
+    found = parse.parse_endpoint_slice(raw)
+    assert found is not None
+    assert [entry.address for entry in found.endpoints] == ["fd00::1", "10.0.0.01", "fd00::1%eth0", "10.0.0.1"]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_has_no_address(phase: str) -> None:
+    """Its object keeps showing the one that it had, while another pod may have it by now."""
+    raw = made.pod()
+    raw["status"]["phase"] = phase
+    pod = parse.parse_pod(raw)
+    assert pod is not None
+    assert pod.addresses == ()
 
 
 def test_pods_and_deployments() -> None:
     pod = parse.parse_pod(made.pod(deleted="2026-01-01T00:00:00Z", ready=False))
     assert pod is not None
-    assert (pod.ready, pod.terminating, pod.ip) == (False, True, "10.0.1.1")
+    assert (pod.ready, pod.terminating, pod.addresses) == (False, True, ("10.0.1.1",))
+    raw = made.pod()
+    raw["status"]["podIPs"] = [{"ip": "10.0.1.1"}, {"ip": "FD00::1"}, {}]
+    both = parse.parse_pod(raw)
+    assert both is not None
+    assert both.addresses == ("10.0.1.1", "fd00::1")
     raw = made.deployment()
     raw["spec"]["replicas"] = None
     raw["status"] = None

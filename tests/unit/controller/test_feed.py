@@ -15,11 +15,11 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Change, Feed, read_change
-from wsroute.controller.following import FOLLOWED, follow_all
+from wsroute.controller.following import FOLLOWED, addresses_of, follow_all
 from wsroute.controller.resync import WATCHED, Resync
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import CONFIG_MAPS, PODS, SERVICES, UnavailableError
+from wsroute.kube.port import CONFIG_MAPS, NODES, PODS, SERVICES, ForbiddenError, KubeError, Resource, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 SYSTEM, OTHER = "wsroute-system", "wsroute-other"
@@ -207,4 +207,68 @@ def test_no_object_however_odd_raises(kind: Kind, raw: Any, deleted: bool) -> No
 
 
 def test_every_kind_is_watched_or_followed_and_none_twice() -> None:
-    assert sorted([*WATCHED, *FOLLOWED]) == sorted(Kind)
+    assert sorted([*WATCHED, *FOLLOWED, Kind.NODE]) == sorted(Kind)
+
+
+def node_of(address: str, **more: Any) -> dict[str, Any]:
+    """What the kubelet says of its node, over and over."""
+    return {"status": {"addresses": [{"type": "InternalIP", "address": address}], **more}}
+
+
+async def test_nodes_are_followed_and_only_their_addresses_ask_for_a_pass() -> None:
+    cluster, world = FakeCluster(), Counted(Kind.NODE)
+    cluster.put(NODES, "node-1", **node_of("172.16.0.1"))
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=())):
+        await world.feed.synced.wait()
+        first = world.triggers
+        cluster.put(NODES, "node-1", **node_of("172.16.0.1", conditions=[{"type": "Ready", "status": "False"}]))
+        newest = cluster.version
+        await until(lambda: world.state.snapshot().nodes[Key("", "node-1")].meta.version == newest)
+        assert world.triggers == first
+        cluster.put(NODES, "node-2", **node_of("172.16.0.2"))
+        await until(lambda: world.state.size(Kind.NODE) == 2)
+        assert world.triggers == first + 1
+        cluster.remove(NODES, "node-1")
+        await until(lambda: world.state.size(Kind.NODE) == 1)
+        assert world.triggers == first + 2
+
+
+async def test_without_the_right_to_list_nodes_all_goes_on_and_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("wsroute.controller.following.NODES_BACKOFF", Backoff(first=0.001, cap=0.002))
+    cluster, world = FakeCluster(), Counted(Kind.NODE, Kind.POD, namespaces=(SYSTEM,))
+    cluster.put(NODES, "node-1", **node_of("172.16.0.1"))
+
+    def forbid(_verb: str, resource: Resource, _name: str) -> KubeError | None:
+        return ForbiddenError("no", status=403) if resource == NODES else None
+
+    cluster.fail = forbid
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=(SYSTEM,))):
+        await world.feed.synced.wait()
+        await until(lambda: cluster.lists.count("nodes") >= 3)
+        assert world.state.size(Kind.NODE) == 0
+        assert sum("no right to list and watch nodes" in text for text in caplog.messages) == 1
+        cluster.fail = lambda *_: None
+        await until(lambda: world.state.size(Kind.NODE) == 1)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down", status=503), ForbiddenError("who?", status=401)])
+async def test_no_answer_about_nodes_is_waited_for(monkeypatch: pytest.MonkeyPatch, error: KubeError) -> None:
+    """Else the first pass after a start would let endpoints in that the next one takes away."""
+    monkeypatch.setattr("wsroute.controller.following.NODES_BACKOFF", Backoff(first=0.001, cap=0.002))
+    cluster, world = FakeCluster(), Counted(Kind.NODE)
+    cluster.fail = lambda _verb, resource, _name: error if resource == NODES else None
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=())):
+        await until(lambda: cluster.lists.count("nodes") >= 3)
+        assert not world.feed.synced.is_set()
+        cluster.fail = lambda *_: None
+        await world.feed.synced.wait()
+
+
+@pytest.mark.parametrize("field", ["metadata", "status"])
+@pytest.mark.parametrize("junk", [None, "x", [], 1])
+def test_a_node_of_any_shape_can_be_made_smaller(field: str, junk: Any) -> None:
+    raw = {"metadata": {"name": "node-1", "managedFields": ["x"]}, **node_of("172.16.0.1", images=["x"])}
+    assert "x" not in str(addresses_of(raw))
+    addresses_of({**raw, field: junk})

@@ -102,14 +102,35 @@ def test_a_missing_service_may_still_come() -> None:
 
 
 def test_no_endpoints_says_why() -> None:
-    raws = [made.balancer(), made.route(), made.service(), made.endpoint_slice(endpoints=["127.0.0.1"])]
+    unready = made.endpoint_slice(endpoints=[made.endpoint(ready=False)])
+    raws = [made.balancer(), made.route(), made.service(), unready]
     assert of_route(raws)["Ready"] == Condition(
         ConditionType.READY,
         status=False,
         reason=Reason.NO_ENDPOINTS,
-        message="No endpoint takes new sockets for the path /ws. Service chat: 1 endpoint has an address that must not "
-        "be proxied to (loopback, link-local, multicast or mapped).",
+        message="No endpoint takes new sockets for the path /ws. Service chat: 1 endpoint is not ready.",
     )
+
+
+def test_endpoints_that_are_not_allowed_make_no_route_stalled() -> None:
+    """Whoever writes the slices, or the balancer's administrator, cures it: the route itself waits for no edit."""
+    slices = made.endpoint_slice(endpoints=["10.0.0.1", "127.0.0.1"])
+    found = of_route([made.balancer(), made.route(), made.service(), slices])
+    assert (found["ResolvedRefs"].status, found["ResolvedRefs"].reason) == (False, Reason.ENDPOINT_NOT_ALLOWED)
+    assert found["ResolvedRefs"].message.startswith("spec.paths[0].backends[0].service: ")
+    assert (found["Ready"].status, found["Ready"].reason) == (False, Reason.ENDPOINT_NOT_ALLOWED)
+    assert found["Accepted"].status
+    assert found["Programmed"].status
+    assert not found["Stalled"].status
+
+
+def test_not_allowed_endpoints_of_many_backends_stay_short() -> None:
+    hostile = made.endpoint_slice(endpoints=[made.endpoint("x" * 1_000 + "\n", pod="a")])
+    paths = [made.path(f"/{n}", [made.backend() for _ in range(16)]) for n in range(32)]
+    found = of_route([made.balancer(), made.route(paths=paths), made.service(), hostile])
+    assert found["ResolvedRefs"].message.endswith(" ...")
+    assert len(found["ResolvedRefs"].message) <= 4_000
+    assert found["ResolvedRefs"].message.isprintable()
 
 
 def test_every_path_needs_endpoints() -> None:

@@ -20,6 +20,7 @@ from wsroute.kube.port import (
     CONFIG_MAPS,
     LEASES,
     NAMESPACES,
+    NODES,
     PODS,
     ForbiddenError,
     GoneError,
@@ -84,6 +85,16 @@ async def test_a_list_that_expires_between_pages_is_fetched_in_one_piece() -> No
     async with serving(handler) as client:
         listing = await client.list(PODS)
     assert (listing.items, listing.resource_version) == ([], "8")
+
+
+async def test_of_what_a_list_holds_only_what_is_wanted_is_kept() -> None:
+    async def handler(_: web.BaseRequest) -> web.StreamResponse:
+        node = {"metadata": {"name": "a"}, "status": {"images": ["x"]}}
+        return web.json_response({"items": [node, node], "metadata": {"resourceVersion": "7"}})
+
+    async with serving(handler) as client:
+        listing = await client.list(NODES, keep=lambda item: {"kind": item["kind"], "metadata": item["metadata"]})
+    assert listing.items == [{"kind": "Node", "metadata": {"name": "a"}}] * 2
 
 
 async def test_an_apply_says_who_and_what() -> None:

@@ -62,10 +62,10 @@ class Script:
             yield event
 
 
-async def follow(script: Script, count: int) -> list[Replaced | Upserted | Deleted]:
+async def follow(script: Script, count: int, **options: Any) -> list[Replaced | Upserted | Deleted]:
     """The first ``count`` things that a reflector tells, once the script is used up."""
     told: list[Replaced | Upserted | Deleted] = []
-    changes = reflect(cast("ClusterClient", script), PODS, namespace="shop", backoff=QUICK)
+    changes = reflect(cast("ClusterClient", script), PODS, namespace="shop", backoff=QUICK, **options)
 
     async def collect() -> None:
         async for change in changes:
@@ -155,6 +155,16 @@ async def test_a_refusal_is_told_at_once(caplog: pytest.LogCaptureFixture) -> No
     script = Script([ForbiddenError("Listing pods: forbidden"), Listing([], "10")], [[bookmark("10")]])
     await follow(script, 1)
     assert "Listing pods: forbidden" in caplog.text
+
+
+async def test_whoever_can_go_on_without_hears_of_each_refusal() -> None:
+    refusals = [ForbiddenError("no", status=403), ForbiddenError("who?", status=401)]
+    heard: list[ForbiddenError] = []
+    script = Script(
+        [refusals[0], UnavailableError("down"), Listing([], "10")], [[bookmark("10")], [refusals[1]], [bookmark("10")]]
+    )
+    assert await follow(script, 1, refused=heard.append) == [Replaced([], "10")]
+    assert heard == refusals
 
 
 async def test_the_server_s_wish_for_patience_is_heard_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
