@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
-from wsroute.controller.generated import File, Wanted
+from wsroute.controller.generated import File, Wanted, ours
+from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
@@ -47,6 +49,7 @@ class BalancerMemo:
     rendered: RenderMemo = field(default_factory=RenderMemo)
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
+    state: StateMemo = field(default_factory=StateMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
 
 
@@ -62,9 +65,9 @@ class Write:
 class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
-    ``writes`` go out in this order; one that fails holds back the others. ``desired`` is empty, and ``obstacle`` says
-    why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap whose pods are not
-    there.
+    ``writes`` go out in this order, the state first; one that fails holds back the others. ``desired`` is empty, and
+    ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
+    whose pods are not there.
     """
 
     node: BalancerNode
@@ -90,14 +93,22 @@ class BalancerPlan:
 
 
 def plan_balancer(
-    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float
+    node: BalancerNode,
+    snapshot: Snapshot,
+    memo: BalancerMemo,
+    parts: Memo,
+    *,
+    state: BalancerState,
+    epoch: int,
+    now: float,
 ) -> BalancerPlan:
-    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass."""
+    """The plan for a balancer. ``state`` is what is to be remembered of it; ``epoch`` is the writing leader's;
+    ``parts`` is the memo of the pass."""
     maps = snapshot.config_maps
     own = node.key
-    nginx = _ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
-    following = _ours(maps.get(Key(own.namespace, names.next_name(own.name))), own)
-    agents = _ours(maps.get(Key(own.namespace, names.agents_name(own.name))), own)
+    nginx = ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
+    following = ours(maps.get(Key(own.namespace, names.next_name(own.name))), own)
+    agents = ours(maps.get(Key(own.namespace, names.agents_name(own.name))), own)
     said = generated.read_acknowledgements(agents)
     pods = tuple(
         BalancerPod(pod.meta.key.name, pod.ready, said.get(pod.meta.key.name))
@@ -126,17 +137,12 @@ def plan_balancer(
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
         decision=decision,
-        writes=writes,
+        writes=(*_state_write(node, state, maps, memo.state, epoch=epoch), *writes),
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
         before=(in_force, trial),
     )
-
-
-def _ours(known: ConfigMap | None, balancer: Key) -> ConfigMap | None:
-    """A ConfigMap, if it bears the label of this balancer."""
-    return known if known is not None and known.labels.get(names.BALANCER_LABEL) == balancer.name else None
 
 
 def _make(
@@ -161,6 +167,17 @@ def _make(
     memo.made = Made(node, configuration, rendered.version, file)
     memo.versions.add(rendered.version, configuration)
     return memo.made, ""
+
+
+def _state_write(
+    node: BalancerNode, state: BalancerState, maps: Mapping[Key, ConfigMap], memo: StateMemo, *, epoch: int
+) -> tuple[Write, ...]:
+    """The state comes before what follows from it: a host is served only once it is on record whose it is."""
+    if node.spec is None:
+        return ()
+    known = ours(maps.get(Key(node.key.namespace, names.state_name(node.key.name))), node.key)
+    wanted = generated.wanted_state(node.key, memo.data(state), known, epoch=epoch)
+    return () if known is not None and generated.stands(wanted, known) else (Write(wanted, known),)
 
 
 def _is_whole(following: ConfigMap | None, desired: str) -> bool:

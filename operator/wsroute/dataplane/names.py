@@ -17,6 +17,9 @@ ROLE_NEXT: Final = "nginx-next"
 ROLE_AGENTS: Final = "agents"
 """What the agents acknowledged, one key for each pod."""
 
+ROLE_STATE: Final = "state"
+"""What the operator remembers of the balancer (``cluster.balancer_state``); no agent reads it."""
+
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 
@@ -55,6 +58,11 @@ def nginx_name(balancer: str) -> str:
 def next_name(balancer: str) -> str:
     """The ConfigMap with the version under canary."""
     return f"{balancer}-nginx-next"
+
+
+def state_name(balancer: str) -> str:
+    """The ConfigMap with what the operator remembers."""
+    return f"{balancer}-state"
 
 
 def agents_name(balancer: str) -> str:

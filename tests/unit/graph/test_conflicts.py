@@ -80,8 +80,8 @@ def test_the_sentence_does_not_tell_whose_host_it_is() -> None:
         Problem(
             Reason.HOST_CONFLICT,
             "spec.hosts[0]",
-            "The host a.example.com, which overlaps with *.example.com, belongs to an older route of another "
-            "namespace: choose another host, or have that route deleted.",
+            "The host a.example.com, which overlaps with *.example.com, belongs to another namespace, which claimed it "
+            "first: choose another host, or have the routes of that namespace give it up.",
         ),
     )
 
@@ -154,6 +154,15 @@ def test_paths_conflict_on_common_hosts_and_listeners_only() -> None:
     )
     assert [key.name for key, node in found.routes.items() if node.accepted] == ["four", "one", "three"]
     assert problems(found, "team-a", "two") == [(Reason.PATH_CONFLICT, "spec.paths[0].path")]
+
+
+def test_an_invalid_route_keeps_its_path() -> None:
+    found = graph(
+        made.route("older", created=OLD, spec={"nonsense": 1}),
+        made.route("younger", created=NEW),
+    )
+    assert problems(found, "team-a", "younger") == [(Reason.PATH_CONFLICT, "spec.paths[0].path")]
+    assert found.routes[Key("team-a", "older")].withdrawn_paths == (("/ws", "Prefix"),)
 
 
 def quota_routes() -> list[made.Json]:
