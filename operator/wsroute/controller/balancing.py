@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from wsroute.api.conditions import Problem
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
 from wsroute.controller.generated import File, Wanted
@@ -18,13 +19,22 @@ from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError, unpack
 from wsroute.dataplane.ir import Configuration, RouteRef
+from wsroute.dataplane.main_template import (
+    RefusedTemplate,
+    blamed,
+    describe_refused,
+    describe_unusable,
+    find_main_template,
+    still_refused,
+)
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
-from wsroute.nginx.render import render
+from wsroute.nginx.render import Rendered, render
+from wsroute.nginx.sandbox import TemplateRefusedError
 
 NOTHING: Final = ""
 """The version of a balancer for which nothing can be made."""
@@ -32,12 +42,19 @@ NOTHING: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The file that a balancer's configuration gives."""
+    """The file that a balancer's configuration gives.
+
+    ``asked`` is the configuration with the main template that the balancer asks for; where that can't be used,
+    ``unusable`` says why, and ``configuration`` is the same with the shipped one. ``routes`` are the routes' lines.
+    """
 
     node: BalancerNode
+    asked: Configuration
     configuration: Configuration
     version: str
     file: File
+    routes: range
+    unusable: str
 
 
 @dataclass(slots=True)
@@ -48,6 +65,7 @@ class BalancerMemo:
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
     owing: Mapping[str, Owing] = field(default_factory=dict)
+    refused_template: RefusedTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +80,17 @@ class Write:
 class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
-    ``writes`` go out in this order; one that fails holds back the others. ``desired`` is empty, and ``obstacle`` says
-    why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap whose pods are not
-    there.
+    ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
+    ``refused_template`` is to be remembered. ``writes`` go out in this order; one that fails holds back the others.
+    ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of
+    the agents' ConfigMap whose pods are not there.
     """
 
     node: BalancerNode
     desired: str
     obstacle: str
+    template: Problem | None
+    refused_template: RefusedTemplate | None
     decision: Decision | None
     writes: tuple[Write, ...]
     agents: Write
@@ -105,7 +126,8 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
-    made, obstacle = _make(node, said, memo, parts)
+    asked, problem = _main_template(node, maps, memo)
+    made, obstacle = _make(node, said, asked, memo, parts)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
     if made is not None:
@@ -119,12 +141,20 @@ def plan_balancer(
             owing=memo.owing,
         )
         decision = rollout.step(inputs)
+        refused = blamed(decision.failure, made.configuration.main_template, made.routes)
+        if refused is not None:
+            memo.refused_template = refused
+            return plan_balancer(node, snapshot, memo, parts, epoch=epoch, now=now)  # with the shipped one
+        if made.unusable:
+            problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
         writes = _writes(own, decision, made, nginx, following, epoch=epoch)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
+        template=problem,
+        refused_template=memo.refused_template,
         decision=decision,
         writes=writes,
         agents=Write(generated.wanted_agents(own), agents),
@@ -135,32 +165,54 @@ def plan_balancer(
 
 
 def _ours(known: ConfigMap | None, balancer: Key) -> ConfigMap | None:
-    """A ConfigMap, if it bears the label of this balancer."""
-    return known if known is not None and known.labels.get(names.BALANCER_LABEL) == balancer.name else None
+    """A ConfigMap, if it is one that the operator made for this balancer."""
+    return known if known is not None and generated.is_of(known, balancer.name) else None
+
+
+def _main_template(
+    node: BalancerNode, maps: Mapping[Key, ConfigMap], memo: BalancerMemo
+) -> tuple[str | None, Problem | None]:
+    """The custom main template to use, None for the shipped one, and why it is that although another is asked for."""
+    found = find_main_template(node, maps)
+    text = found if isinstance(found, str) else None
+    memo.refused_template = still_refused(memo.refused_template, text)
+    if memo.refused_template is not None:
+        return None, describe_refused(memo.refused_template)
+    return text, found if isinstance(found, Problem) else None
 
 
 def _make(
-    node: BalancerNode, said: Mapping[str, Acknowledgement], memo: BalancerMemo, parts: Memo
+    node: BalancerNode, said: Mapping[str, Acknowledgement], template: str | None, memo: BalancerMemo, parts: Memo
 ) -> tuple[Made | None, str]:
-    """The file for the present routes, or why there is none."""
+    """The file for the present routes, or why there is none. ``template`` is a custom main template."""
     if node.spec is None:
         return None, ""  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
-    if memo.made is not None and memo.made.node is node and memo.made.configuration.ipv6 is ipv6:
-        return memo.made, ""
-    configuration = build_configuration(node, ipv6=ipv6, memo=parts)
-    if memo.made is not None and memo.made.configuration == configuration:
-        memo.made = replace(memo.made, node=node)
+    last = memo.made
+    if last is not None and last.node is node and (last.asked.ipv6, last.asked.main_template) == (ipv6, template):
+        return last, ""
+    asked = build_configuration(node, ipv6=ipv6, main_template=template, memo=parts)
+    if last is not None and last.asked == asked:
+        memo.made = replace(last, node=node)
         return memo.made, ""
     try:
-        rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
+        configuration, rendered, unusable = _render(asked, memo)
         file = generated.make_file(rendered, configuration)
     except (EmitError, BundleError) as error:
         return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    memo.made = Made(node, configuration, rendered.version, file)
+    memo.made = Made(node, asked, configuration, rendered.version, file, rendered.routes, unusable)
     memo.versions.add(rendered.version, configuration)
     return memo.made, ""
+
+
+def _render(asked: Configuration, memo: BalancerMemo) -> tuple[Configuration, Rendered, str]:
+    """What is rendered: as asked for, or with the shipped main template, and then why."""
+    try:
+        return asked, render(asked, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), ""
+    except TemplateRefusedError as error:
+        backup = replace(asked, main_template=None)
+        return backup, render(backup, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), str(error)
 
 
 def _is_whole(following: ConfigMap | None, desired: str) -> bool:

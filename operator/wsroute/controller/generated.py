@@ -147,8 +147,15 @@ def create_body(wanted: Wanted) -> dict[str, Any]:
 
 
 def is_ours(known: ConfigMap, wanted: Wanted) -> bool:
-    """Whether an object of that name bears the label of this balancer; one that doesn't is somebody else's."""
-    return known.labels.get(names.BALANCER_LABEL) == wanted.balancer
+    """Whether an object of that name is one that the operator made; else it is somebody else's."""
+    return is_of(known, wanted.balancer)
+
+
+def is_of(known: ConfigMap, balancer: str) -> bool:
+    """Whether an object bears the labels of what the operator makes for a balancer; a template is its author's."""
+    return (
+        known.labels.get(names.BALANCER_LABEL) == balancer and known.labels.get(names.ROLE_LABEL) != names.ROLE_TEMPLATE
+    )
 
 
 def read_in_force(config_map: ConfigMap | None) -> InForce | None:
