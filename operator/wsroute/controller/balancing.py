@@ -45,7 +45,8 @@ class Made:
     """The file that a balancer's configuration gives.
 
     ``asked`` is the configuration with the main template that the balancer asks for; where that can't be used,
-    ``unusable`` says why, and ``configuration`` is the same with the shipped one. ``routes`` are the routes' lines.
+    ``unusable`` says why, and ``configuration`` is the same with the shipped one. ``routes`` are the lines
+    of the routes, below a custom main template.
     """
 
     node: BalancerNode
@@ -201,7 +202,8 @@ def _make(
         file = generated.make_file(rendered, configuration)
     except (EmitError, BundleError) as error:
         return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    memo.made = Made(node, asked, configuration, rendered.version, file, rendered.routes, unusable)
+    routes = rendered.routes if configuration.main_template is not None else range(0)  # counting takes its time
+    memo.made = Made(node, asked, configuration, rendered.version, file, routes, unusable)
     memo.versions.add(rendered.version, configuration)
     return memo.made, ""
 

@@ -65,7 +65,7 @@ def _not_labelled(balancer: Key, reference: TemplateRef) -> str:
 def still_refused(known: RefusedTemplate | None, text: str | None) -> RefusedTemplate | None:
     """What is remembered, for as long as it speaks of the present template: None once that, or the reference, is
     another one."""
-    return known if known is not None and text is not None and digest(text) == known.digest else None
+    return known if known is not None and text is not None and digest(text.encode()) == known.digest else None
 
 
 def blamed(failure: Failure | None, text: str | None, routes: range) -> RefusedTemplate | None:
@@ -79,7 +79,7 @@ def blamed(failure: Failure | None, text: str | None, routes: range) -> RefusedT
     place = re.search(rf"(?:{re.escape(failure.version)}|/nginx)\.conf:([0-9]{{1,9}})", failure.message)
     if place is not None and int(place[1]) in routes:
         return None
-    return RefusedTemplate(digest(text), failure.message[:WORDS_LIMIT])
+    return RefusedTemplate(digest(text.encode()), failure.message[:WORDS_LIMIT])
 
 
 def describe_refused(refused: RefusedTemplate) -> Problem:

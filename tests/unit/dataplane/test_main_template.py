@@ -79,7 +79,7 @@ ROUTES = range(100, 200)
 
 
 def test_what_is_remembered_holds_for_this_text_only() -> None:
-    known = RefusedTemplate(digest("a"), "words")
+    known = RefusedTemplate(digest(b"a"), "words")
     assert still_refused(known, "a") is known
     assert still_refused(known, "b") is None
     assert still_refused(known, None) is None
@@ -101,7 +101,7 @@ def test_what_is_remembered_holds_for_this_text_only() -> None:
 )
 def test_what_is_not_in_a_routes_lines_is_the_templates_fault(message: str, *, guilty: bool) -> None:
     verdict = blamed(Failure(VERSION, "test", message), "a", ROUTES)
-    assert verdict == (RefusedTemplate(digest("a"), message) if guilty else None)
+    assert verdict == (RefusedTemplate(digest(b"a"), message) if guilty else None)
 
 
 def test_without_a_refusal_or_a_template_nobody_is_to_blame() -> None:

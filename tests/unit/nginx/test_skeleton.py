@@ -75,7 +75,7 @@ def test_the_text_of_a_template_is_where_its_author_put_it() -> None:
     assert text.startswith("# nginx.conf of the WebSocketBalancer shared, version ")
     assert "# The main template is a custom one" in text
     assert "# The main template is a custom one" not in rendered(None).text
-    assert text.index("    access_log  off;\n\n    # ── Files and sizes") < text.index("upstream team-a_chat_0")
+    assert text.index("    access_log  off;\n\n    # -- Files and sizes") < text.index("upstream team-a_chat_0")
     assert text.endswith("        }\n    }\n}\n")
     assert "wsroute_required" not in text
 
