@@ -18,7 +18,7 @@ from jinja2 import PackageLoader, StrictUndefined, Template, TemplateError, Temp
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from wsroute.nginx.quoting import Emitted
+from wsroute.nginx.quoting import EmitError, Emitted
 from wsroute.nginx.templating import Block
 
 MAIN: Final = "nginx.conf.j2"
@@ -59,7 +59,7 @@ _LANGUAGE: Final = (
 )
 
 
-class TemplateRefusedError(ValueError):
+class TemplateRefusedError(EmitError):
     """A custom template can't be used. The text is a sentence for its author, without control characters; ``line`` is
     the template's, counted from 1, or 0 where no single one is to blame."""
 
