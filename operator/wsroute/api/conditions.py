@@ -71,12 +71,14 @@ class Problem:
     """Something that is wrong with an object, as its author will read it.
 
     ``path`` names the field, as ``spec.paths[0].backends[1].port``, or is empty when no single field is to blame.
-    ``message`` is one or two sentences: what is wrong, and what to do. It never holds control characters.
+    ``message`` is one or two sentences: what is wrong, and what to do. It never holds control characters. ``passing``
+    says that it ends by itself, at a time that the message names.
     """
 
     reason: Reason
     path: str
     message: str
+    passing: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wsroute.api.conditions import Problem
+from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
-from wsroute.controller.generated import File, Wanted
+from wsroute.controller.generated import File, Wanted, ours
+from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
@@ -20,7 +22,6 @@ from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError, unpack
 from wsroute.dataplane.ir import Configuration, RouteRef
 from wsroute.dataplane.main_template import (
-    RefusedTemplate,
     blamed,
     describe_refused,
     describe_unusable,
@@ -65,8 +66,8 @@ class BalancerMemo:
     rendered: RenderMemo = field(default_factory=RenderMemo)
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
+    state: StateMemo = field(default_factory=StateMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
-    refused_template: RefusedTemplate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
     ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
-    ``refused_template`` is to be remembered. ``writes`` go out in this order; one that fails holds back the others.
-    ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of
-    the agents' ConfigMap whose pods are not there.
+    ``refused_template`` is remembered in the state. ``writes`` go out in this order, the state first; one that fails
+    holds back the others. ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands
+    stays. ``gone`` are keys of the agents' ConfigMap whose pods are not there.
     """
 
     node: BalancerNode
@@ -112,14 +113,22 @@ class BalancerPlan:
 
 
 def plan_balancer(
-    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float
+    node: BalancerNode,
+    snapshot: Snapshot,
+    memo: BalancerMemo,
+    parts: Memo,
+    *,
+    state: BalancerState,
+    epoch: int,
+    now: float,
 ) -> BalancerPlan:
-    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass."""
+    """The plan for a balancer. ``state`` is what is to be remembered of it; ``epoch`` is the writing leader's;
+    ``parts`` is the memo of the pass."""
     maps = snapshot.config_maps
     own = node.key
-    nginx = _ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
-    following = _ours(maps.get(Key(own.namespace, names.next_name(own.name))), own)
-    agents = _ours(maps.get(Key(own.namespace, names.agents_name(own.name))), own)
+    nginx = ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
+    following = ours(maps.get(Key(own.namespace, names.next_name(own.name))), own)
+    agents = ours(maps.get(Key(own.namespace, names.agents_name(own.name))), own)
     said = generated.read_acknowledgements(agents)
     pods = tuple(
         BalancerPod(pod.meta.key.name, pod.ready, said.get(pod.meta.key.name))
@@ -127,7 +136,7 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
-    asked, problem = _main_template(node, maps, memo)
+    asked, problem, state = _main_template(node, maps, state)
     made, obstacle = _make(node, said, asked, memo, parts)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
@@ -144,8 +153,8 @@ def plan_balancer(
         decision = rollout.step(inputs)
         refused = blamed(decision.failure, made.configuration.main_template, made.routes)
         if refused is not None:
-            memo.refused_template = refused
-            return plan_balancer(node, snapshot, memo, parts, epoch=epoch, now=now)  # with the shipped one
+            state = replace(state, refused_template=refused)
+            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now)  # with the shipped one
         if made.unusable:
             problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
@@ -155,9 +164,9 @@ def plan_balancer(
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
         template=problem,
-        refused_template=memo.refused_template,
+        refused_template=state.refused_template,
         decision=decision,
-        writes=writes,
+        writes=(*_state_write(node, state, maps, memo.state, epoch=epoch), *writes),
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
@@ -165,21 +174,19 @@ def plan_balancer(
     )
 
 
-def _ours(known: ConfigMap | None, balancer: Key) -> ConfigMap | None:
-    """A ConfigMap, if it is one that the operator made for this balancer."""
-    return known if known is not None and generated.is_of(known, balancer.name) else None
-
-
 def _main_template(
-    node: BalancerNode, maps: Mapping[Key, ConfigMap], memo: BalancerMemo
-) -> tuple[str | None, Problem | None]:
-    """The custom main template to use, None for the shipped one, and why it is that although another is asked for."""
+    node: BalancerNode, maps: Mapping[Key, ConfigMap], state: BalancerState
+) -> tuple[str | None, Problem | None, BalancerState]:
+    """The custom main template to use, None for the shipped one; why it is that although another is asked for; and what
+    is to be remembered."""
     found = find_main_template(node, maps)
     text = found if isinstance(found, str) else None
-    memo.refused_template = still_refused(memo.refused_template, text)
-    if memo.refused_template is not None:
-        return None, describe_refused(memo.refused_template)
-    return text, found if isinstance(found, Problem) else None
+    refused = still_refused(state.refused_template, text)
+    if refused is not None:
+        return None, describe_refused(refused), state
+    if state.refused_template is not None:
+        state = replace(state, refused_template=None)
+    return text, found if isinstance(found, Problem) else None, state
 
 
 def _make(
@@ -215,6 +222,17 @@ def _render(asked: Configuration, memo: BalancerMemo) -> tuple[Configuration, Re
     except TemplateRefusedError as error:
         backup = replace(asked, main_template=None)
         return backup, render(backup, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), str(error)
+
+
+def _state_write(
+    node: BalancerNode, state: BalancerState, maps: Mapping[Key, ConfigMap], memo: StateMemo, *, epoch: int
+) -> tuple[Write, ...]:
+    """The state comes before what follows from it: a host is served only once it is on record whose it is."""
+    if node.spec is None:
+        return ()
+    known = ours(maps.get(Key(node.key.namespace, names.state_name(node.key.name))), node.key)
+    wanted = generated.wanted_state(node.key, memo.data(state), known, epoch=epoch)
+    return () if known is not None and generated.stands(wanted, known) else (Write(wanted, known),)
 
 
 def _is_whole(following: ConfigMap | None, desired: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from wsroute.cluster.balancer_state import STATE_KEYS
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
@@ -101,6 +102,22 @@ def wanted_agents(balancer: Key) -> Wanted:
     )
 
 
+def wanted_state(balancer: Key, data: Mapping[str, str], known: ConfigMap | None, *, epoch: int) -> Wanted:
+    """``<balancer>-state``. Keys that we do not know stay as they are: a newer version may have written them."""
+    return Wanted(
+        key=Key(balancer.namespace, names.state_name(balancer.name)),
+        balancer=balancer.name,
+        role=names.ROLE_STATE,
+        annotations={names.EPOCH_ANNOTATION: str(epoch)},
+        data={**_unknown_data(known), **data},
+        binary_data=known.binary_data if known is not None else {},
+    )
+
+
+def _unknown_data(known: ConfigMap | None) -> dict[str, str]:
+    return {} if known is None else {key: text for key, text in known.data.items() if key not in STATE_KEYS}
+
+
 def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
     return {
         names.VERSION_ANNOTATION: version,
@@ -156,6 +173,11 @@ def is_of(known: ConfigMap, balancer: str) -> bool:
     return (
         known.labels.get(names.BALANCER_LABEL) == balancer and known.labels.get(names.ROLE_LABEL) != names.ROLE_TEMPLATE
     )
+
+
+def ours(known: ConfigMap | None, balancer: Key) -> ConfigMap | None:
+    """A ConfigMap, if it is one that the operator made for this balancer."""
+    return known if known is not None and is_of(known, balancer.name) else None
 
 
 def read_in_force(config_map: ConfigMap | None) -> InForce | None:

@@ -13,7 +13,7 @@ from wsroute.controller.feed import Feed
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.writer import Outcome, Writer, describe_foreign
-from wsroute.dataplane.names import ROLE_NEXT
+from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.observability.metrics import Metrics
@@ -53,6 +53,7 @@ class Passes:
         settings: GraphSettings,
         again: Callable[[float], None],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._feed = feed
         self._writer = writer
@@ -62,6 +63,7 @@ class Passes:
         self._settings = settings
         self._again = again
         self._clock = clock
+        self._wall = wall
         self._memo = PassMemo()
         self._gone: dict[tuple[Key, str], float] = {}
         """Since when an agent's answer has no pod."""
@@ -101,6 +103,7 @@ class Passes:
             revision=self._feed.revision,
             epoch=self._elector.epoch,
             now=self._clock(),
+            wall=self._wall(),
         )
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})
@@ -173,7 +176,11 @@ class Passes:
         if write.wanted.role == ROLE_NEXT:
             if decision.trial is not None and decision.trial != trial:
                 self._metrics.rollouts.labels("canary").inc()
-        elif decision.in_force is not None and (in_force is None or decision.in_force.version != in_force.version):
+        elif (
+            write.wanted.role == ROLE_NGINX
+            and decision.in_force is not None
+            and (in_force is None or decision.in_force.version != in_force.version)
+        ):
             self._metrics.rollouts.labels("direct" if trial is None else "promoted").inc()
 
     def _count_refusals(self, result: PassResult) -> None:

@@ -1,15 +1,16 @@
 """One pass: from everything that is known to everything that should stand and be said. Pure but for its memo.
 
-The memo holds nothing that the result depends on but since when pods are silent; without it a pass only takes longer.
+The memo holds nothing that the result depends on but since when pods are silent, and the time at which a host was found
+without a route until that is written; without it a pass only takes longer.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
+from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller.balancing import BalancerMemo, BalancerPlan, Progress, plan_balancer
@@ -27,8 +28,9 @@ class PassMemo:
     """What is kept between the passes of one operator."""
 
     revision: int = -1
+    states: Mapping[Key, BalancerState] = field(default_factory=dict)
     graph: Graph | None = None
-    """The last graph, and the revision of what it was built from."""
+    """The last graph, and the revision and the states of what it was built from."""
     parts: Memo = field(default_factory=Memo)
     statuses: Memo = field(default_factory=Memo)
     balancers: dict[Key, BalancerMemo] = field(default_factory=dict)
@@ -38,38 +40,59 @@ class PassMemo:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass found: the graph, and a plan for each balancer."""
+    """What a pass found: the graph, and a plan for each balancer. ``wall`` is when, in seconds since the epoch."""
 
     graph: Graph
     plans: Mapping[Key, BalancerPlan]
+    wall: float
 
     @property
     def look_again(self) -> float:
         """Seconds after which a pass would decide otherwise although nothing changed; infinite when never."""
-        return min((plan.look_again for plan in self.plans.values()), default=math.inf)
+        ahead = [plan.look_again for plan in self.plans.values()]
+        return min([*ahead, max(0.0, self.graph.expires - self.wall)])
 
 
 def plan_pass(
-    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float
+    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float, wall: float
 ) -> PassResult:
     """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
-    ``now`` is monotonic, seconds."""
-    graph = _graph(snapshot, settings, memo, revision)
-    memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in graph.balancers}
+    ``now`` is monotonic, seconds; ``wall`` is the time that people know, seconds since the epoch."""
+    memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in snapshot.balancers}
+    states = {key: balancer.state.read(snapshot.config_maps, key) for key, balancer in memo.balancers.items()}
+    graph = _graph(snapshot, settings, memo, states, revision=revision, wall=wall)
     plans = {
-        key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now)
+        key: plan_balancer(
+            node, snapshot, memo.balancers[key], memo.parts, state=graph.states[key], epoch=epoch, now=now
+        )
         for key, node in graph.balancers.items()
     }
-    return PassResult(graph, plans)
+    return PassResult(graph, plans, wall)
 
 
-def _graph(snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, revision: int) -> Graph:
-    """The graph, built anew unless nothing but ConfigMaps has changed: most passes are for an agent's answer."""
-    if memo.graph is None or memo.revision != revision:
-        memo.graph = build_graph(snapshot, settings, memo.parts)
-        memo.revision = revision
-        memo.parts.end_pass()
-    return memo.graph
+def _graph(
+    snapshot: Snapshot,
+    settings: GraphSettings,
+    memo: PassMemo,
+    states: Mapping[Key, BalancerState],
+    *,
+    revision: int,
+    wall: float,
+) -> Graph:
+    """The graph, built anew unless nothing but ConfigMaps has changed: most passes are for an agent's answer. Nor does
+    it matter when what the last graph wants remembered has been written meanwhile."""
+    known = memo.graph
+    if (
+        known is not None
+        and memo.revision == revision
+        and wall < known.expires
+        and states in (memo.states, known.states)
+    ):
+        return known
+    graph = build_graph(snapshot, settings, memo.parts, states=states, wall=wall)
+    memo.graph, memo.states, memo.revision = graph, states, revision
+    memo.parts.end_pass()
+    return graph
 
 
 def status_targets(

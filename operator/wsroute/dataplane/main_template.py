@@ -6,11 +6,11 @@ refusal is remembered by the text's digest, and so holds for whoever leads.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from wsroute.api.balancer import TemplateRef
 from wsroute.api.conditions import Problem, Reason
+from wsroute.cluster.balancer_state import RefusedTemplate, clean_words
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
@@ -20,16 +20,6 @@ from wsroute.graph.model import BalancerNode
 FIELD: Final = "spec.nginx.templateRef"
 
 KEYS_SHOWN: Final = 5
-WORDS_LIMIT: Final = 1_000
-"""Characters of nginx's own words that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedTemplate:
-    """A template with which nginx refused a version, by the digest of its text, and nginx's words."""
-
-    digest: str
-    message: str
 
 
 def find_main_template(node: BalancerNode, config_maps: Mapping[Key, ConfigMap]) -> str | Problem | None:
@@ -79,13 +69,14 @@ def blamed(failure: Failure | None, text: str | None, routes: range) -> RefusedT
     place = re.search(rf"(?:{re.escape(failure.version)}|/nginx)\.conf:([0-9]{{1,9}})", failure.message)
     if place is not None and int(place[1]) in routes:
         return None
-    return RefusedTemplate(digest(text.encode()), failure.message[:WORDS_LIMIT])
+    return RefusedTemplate(digest(text.encode()), clean_words(failure.message))
 
 
 def describe_refused(refused: RefusedTemplate) -> Problem:
     """What to tell of a template that nginx refused."""
-    words = "".join(letter if letter.isprintable() else " " for letter in refused.message[:WORDS_LIMIT]).strip()
-    message = f"nginx refused what the template gives, and it is tried again once its text is another one: {words}"
+    message = (
+        f"nginx refused what the template gives, and it is tried again once its text is another one: {refused.message}"
+    )
     return Problem(Reason.CONFIG_REJECTED, FIELD, message)
 
 

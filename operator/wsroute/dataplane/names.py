@@ -20,6 +20,9 @@ ROLE_AGENTS: Final = "agents"
 ROLE_TEMPLATE: Final = "template"
 """An administrator's main template (``spec.nginx.templateRef``): read, and never written."""
 
+ROLE_STATE: Final = "state"
+"""What the operator remembers of the balancer (``cluster.balancer_state``); no agent reads it."""
+
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 
@@ -58,6 +61,11 @@ def nginx_name(balancer: str) -> str:
 def next_name(balancer: str) -> str:
     """The ConfigMap with the version under canary."""
     return f"{balancer}-nginx-next"
+
+
+def state_name(balancer: str) -> str:
+    """The ConfigMap with what the operator remembers."""
+    return f"{balancer}-state"
 
 
 def agents_name(balancer: str) -> str:

@@ -8,25 +8,42 @@
 Every step asks the memo first, so that a pass after one change costs little more than looking at all the others.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
+from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.objects import Balancer, Claims, EndpointSlice, Key, Route, Service, ServicePort, Snapshot
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
-from wsroute.graph.conflicts import Verdict, settle
+from wsroute.graph.claims import age, idle_hosts
+from wsroute.graph.conflicts import Verdict, enter, settle
 from wsroute.graph.endpoints import EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
 from wsroute.graph.references import Resolve, Target, resolve_paths
 from wsroute.graph.urls import route_urls
 
+NO_STATE: Final = BalancerState()
+NO_STATES: Final[Mapping[Key, BalancerState]] = MappingProxyType({})
 
-def build_graph(snapshot: Snapshot, settings: GraphSettings, memo: Memo) -> Graph:
-    """Everything that follows from the objects. To call ``memo.end_pass`` after the pass is the caller's part."""
+
+def build_graph(
+    snapshot: Snapshot,
+    settings: GraphSettings,
+    memo: Memo,
+    *,
+    states: Mapping[Key, BalancerState] = NO_STATES,
+    wall: float = 0.0,
+) -> Graph:
+    """Everything that follows from the objects, from what was remembered of the balancers, and from the time (``wall``,
+    seconds since the epoch). To call ``memo.end_pass`` after the pass is the caller's part."""
     default = _default_balancer(snapshot, settings)
     nodes: dict[Key, RouteNode] = {}
     members: defaultdict[Key, list[tuple[Route, Admission]]] = defaultdict(list)
@@ -39,8 +56,17 @@ def build_graph(snapshot: Snapshot, settings: GraphSettings, memo: Memo) -> Grap
         else:
             members[wanted].append((route, _admission(route, claims, balancer, snapshot, settings, memo)))
 
-    for key, routes in members.items():
-        nodes.update(_balanced_nodes(snapshot.balancers[key], routes, snapshot, settings, memo))
+    remembered: dict[Key, BalancerState] = {}
+    expires = math.inf
+    for key, balancer in snapshot.balancers.items():
+        state = states.get(key, NO_STATE)
+        if balancer.spec is None:
+            remembered[key] = state  # which routes it has is unknown, so that none of them is gone
+            continue
+        contest = _contest(balancer, balancer.spec, members[key], state, memo, wall)
+        remembered[key] = contest.state
+        expires = min(expires, contest.expires)
+        nodes.update(_balanced_nodes(balancer, members[key], contest.verdicts, snapshot, settings, memo))
 
     by_balancer: defaultdict[Key, list[RouteNode]] = defaultdict(list)
     ordered = dict(sorted(nodes.items(), key=lambda item: item[0]))
@@ -51,7 +77,7 @@ def build_graph(snapshot: Snapshot, settings: GraphSettings, memo: Memo) -> Grap
         key: balancer_node(balancer, tuple(by_balancer[key]), snapshot)
         for key, balancer in sorted(snapshot.balancers.items(), key=lambda item: item[0])
     }
-    return Graph(balancers=balancers, routes=ordered)
+    return Graph(balancers=balancers, routes=ordered, states=remembered, expires=expires)
 
 
 def _default_balancer(snapshot: Snapshot, settings: GraphSettings) -> Key | None:
@@ -112,9 +138,36 @@ def _admission(
     )
 
 
+class _Contest(NamedTuple):
+    """What the routes of a balancer settled, what is to be remembered of it, and until when it stands."""
+
+    verdicts: Mapping[Key, Verdict]
+    state: BalancerState
+    expires: float
+
+
+def _contest(
+    balancer: Balancer,
+    spec: WebSocketBalancerSpec,
+    members: list[tuple[Route, Admission]],
+    state: BalancerState,
+    memo: Memo,
+    wall: float,
+) -> _Contest:
+    key, hosts = balancer.meta.key, state.hosts
+    rivals = tuple(admission for _, admission in members if admission.admitted)
+    quota = spec.allowed_routes.max_per_namespace
+    entrants = memo.get(("entrants", key), (rivals, quota), lambda: enter(rivals, max_per_namespace=quota))
+    idle = memo.get(("idle", key), (entrants, hosts), lambda: idle_hosts(hosts, entrants.wanted))
+    standing, expires = age(hosts, idle, wall=wall)
+    verdicts, claims = memo.get(("settled", key), (entrants, standing), lambda: settle(entrants, standing))
+    return _Contest(verdicts, state if claims is hosts else replace(state, hosts=claims), expires)
+
+
 def _balanced_nodes(
     balancer: Balancer,
     members: list[tuple[Route, Admission]],
+    verdicts: Mapping[Key, Verdict],
     snapshot: Snapshot,
     settings: GraphSettings,
     memo: Memo,
@@ -122,11 +175,6 @@ def _balanced_nodes(
     """The routes of one balancer."""
     spec = balancer.spec
     assert spec is not None
-    rivals = tuple(admission for _, admission in members if admission.admitted)
-    quota = spec.allowed_routes.max_per_namespace
-    verdicts = memo.get(
-        ("verdicts", balancer.meta.key), (rivals, quota), lambda: settle(rivals, max_per_namespace=quota)
-    )
     manual, loopback = settings.standalone or spec.allowed_routes.manual_endpoints, settings.standalone
 
     def resolve(service: Service, slices: tuple[EndpointSlice, ...], port: ServicePort) -> EndpointSet:

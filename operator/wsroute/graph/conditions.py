@@ -1,6 +1,6 @@
 """From a node, and from how far its rollout has come, to the conditions that its status shows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,7 +54,10 @@ def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
         text = "The route is not served as it is now, because it is not accepted."
         programmed = Condition(ConditionType.PROGRAMMED, status=False, reason=accepted.reason, message=text)
     ready = _ready(node, (accepted, resolved, programmed))
-    return [accepted, resolved, programmed, ready, _stalled((accepted, resolved, programmed, ready))]
+    told = (accepted, resolved, programmed, ready)
+    lasting = {problem.reason for problem in node.acceptance_problems if not problem.passing}
+    passing = {problem.reason for problem in node.acceptance_problems} - lasting
+    return [*told, _stalled(told, passing=passing)]
 
 
 def balancer_conditions(node: BalancerNode, rollout: RolloutView) -> list[Condition]:
@@ -76,6 +79,7 @@ def describe(problems: Sequence[Problem]) -> str:
 
 
 def _accepted(problems: Sequence[Problem], praise: str) -> Condition:
+    problems = sorted(problems, key=lambda problem: problem.passing)
     if problems:
         return Condition(ConditionType.ACCEPTED, status=False, reason=problems[0].reason, message=describe(problems))
     return Condition(ConditionType.ACCEPTED, status=True, reason=Reason.ACCEPTED, message=praise)
@@ -151,11 +155,12 @@ def _deployment_ready(node: BalancerNode) -> Condition:
     return Condition(kind, status=True, reason=Reason.READY, message=text)
 
 
-def _stalled(conditions: Sequence[Condition]) -> Condition:
+def _stalled(conditions: Sequence[Condition], *, passing: Collection[Reason] = ()) -> Condition:
+    """``passing``: the reasons that this time go away by themselves."""
     kind = ConditionType.STALLED
     false = [condition for condition in conditions if not condition.status]
     for condition in false:
-        if condition.reason in TERMINAL:
+        if condition.reason in TERMINAL and condition.reason not in passing:
             text = f"Nothing will change without an edit. {condition.message}"
             return Condition(kind, status=True, reason=condition.reason, message=_bounded(text, MAX_MESSAGE))
     reason = Reason.PROGRESSING if false else Reason.READY

@@ -1,18 +1,22 @@
-"""Who owns a host, who owns a path on it, and whose routes are too many. The oldest wins.
+"""Who owns a host, who owns a path on it, and whose routes are too many.
 
-Looks at all routes of one balancer at once. A host belongs to one namespace with all its paths; within a namespace a
-path belongs to one route. Rejected routes keep what is theirs: if a slip in a route gave its host away, somebody else
-could take it, and mending the slip would not bring it back. So this module does not even look at whether a route is
-valid, and one route's problem changes nothing for any other.
+Looks at all routes of one balancer at once. A host belongs to one namespace with all its paths on all listeners: to the
+one that claimed it first, for as long as ``claims`` says. Where several would claim a free one in the same pass, the
+oldest route does. Within a namespace a path belongs to the oldest route. Rejected routes keep what is theirs: if a slip
+in a route gave its host away, somebody else could take it, and mending the slip would not bring it back. So this module
+does not even look at whether a route is valid, and one route's problem changes nothing for any other.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wsroute.api.conditions import Problem, Reason
+from wsroute.cluster.balancer_state import HOSTS_LIMIT, HostClaim, claim_size, format_time
 from wsroute.cluster.objects import Key, PathClaim
 from wsroute.graph.admission import Admission
+from wsroute.graph.claims import held_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +29,54 @@ class Verdict:
     paths: tuple[PathClaim, ...]
 
 
-def settle(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> Mapping[Key, Verdict]:
-    """Settle what the admitted routes of a balancer compete for, by age: creationTimestamp, then namespace and name."""
-    owners = _HostOwners()
-    takers: dict[tuple[str, str, PathClaim], Key] = {}
+class Entrants(NamedTuple):
+    """The routes that compete, in the order of their age, and those that are beyond their namespace's quota.
+
+    ``wanted`` are the hosts of the former with their namespaces.
+    """
+
+    routes: tuple[Admission, ...]
+    beyond: Mapping[Key, Verdict]
+    wanted: frozenset[tuple[str, str]]
+
+
+class Settlement(NamedTuple):
+    """What became of each route, and whose the hosts are now: the very mapping as before where nothing changed."""
+
+    verdicts: Mapping[Key, Verdict]
+    claims: Mapping[str, HostClaim]
+
+
+def enter(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> Entrants:
+    """Find out which admitted routes of a balancer compete, by age: creationTimestamp, then namespace and name."""
     counts: Counter[str] = Counter()
-    verdicts = {}
+    routes = []
+    beyond = {}
     for route in sorted(admissions, key=lambda admission: (admission.created, admission.key)):
         namespace = route.key.namespace
         counts[namespace] += 1
         if max_per_namespace is not None and counts[namespace] > max_per_namespace:
-            verdicts[route.key] = _too_many(namespace, max_per_namespace)
-            continue
+            beyond[route.key] = _too_many(namespace, max_per_namespace)
+        else:
+            routes.append(route)
+    wanted = frozenset((host, route.key.namespace) for route in routes for host in route.hosts)
+    return Entrants(tuple(routes), beyond, wanted)
+
+
+def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
+    """Settle what the routes compete for. ``claims`` are those that stand (``claims.age``)."""
+    owners = _HostOwners(claims, entrants.wanted)
+    takers: dict[tuple[str, str, PathClaim], Key] = {}
+    verdicts = dict(entrants.beyond)
+    for route in entrants.routes:
         problems: list[Problem] = []
         hosts = []
         for host, field in zip(route.hosts, route.host_fields, strict=True):
-            rival = owners.claim(host, namespace)
-            if rival is None:
+            problem = owners.claim(host, route.key.namespace, field)
+            if problem is None:
                 hosts.append(host)
             else:
-                problems.append(_host_conflict(host, field, rival))
+                problems.append(problem)
         paths = []
         for index, path in enumerate(route.paths):
             places = [(host, listener, path) for host in hosts for listener in route.listeners]
@@ -55,36 +87,57 @@ def settle(admissions: Iterable[Admission], *, max_per_namespace: int | None) ->
             else:
                 problems.append(_path_conflict(path, f"spec.paths[{index}].path", older))
         verdicts[route.key] = Verdict(True, tuple(problems), tuple(hosts), tuple(paths))
-    return verdicts
+    return Settlement(verdicts, claims if owners.claims == claims else owners.claims)
 
 
 class _HostOwners:
-    """Hosts and the namespaces that own them. A wildcard overlaps with the names of exactly one more label."""
+    """Hosts and the namespaces that own them. A wildcard overlaps with the names of exactly one more label.
 
-    def __init__(self) -> None:
-        self._owners: dict[str, str] = {}
+    Claims of two namespaces never overlap, unless a hand wrote them so: then those with routes come first.
+    """
+
+    def __init__(self, claims: Mapping[str, HostClaim], wanted: frozenset[tuple[str, str]]) -> None:
+        self.claims: dict[str, HostClaim] = {}
         self._below: defaultdict[str, dict[str, str]] = defaultdict(dict)
         """By parent domain: each namespace that owns a name right below it, with the first such name."""
+        self._room = HOSTS_LIMIT
+        for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
+            claim = claims[host]
+            if self._rival(host, claim.namespace) is None:
+                self._put(host, claim if idle else HostClaim(claim.namespace))
 
-    def claim(self, host: str, namespace: str) -> str | None:
-        """Give ``host`` to a namespace, or return the host of another namespace that is in the way."""
+    def claim(self, host: str, namespace: str, field: str) -> Problem | None:
+        """Give ``host`` to a namespace, or return what is in the way."""
         rival = self._rival(host, namespace)
-        if rival is None and host not in self._owners:
-            self._owners[host] = namespace
-            first, _, parent = host.partition(".")
-            if first != "*":
-                self._below[parent].setdefault(namespace, host)
-        return rival
+        if rival is not None:
+            return _host_conflict(host, field, rival, self.claims[rival])
+        if host not in self.claims:
+            if self._room < claim_size(host, namespace):
+                return _no_room(host, field)
+            self._put(host, HostClaim(namespace))
+        return None
+
+    def _put(self, host: str, claim: HostClaim) -> None:
+        self.claims[host] = claim
+        self._room -= claim_size(host, claim.namespace)
+        first, _, parent = host.partition(".")
+        if first != "*":
+            self._below[parent].setdefault(claim.namespace, host)
 
     def _rival(self, host: str, namespace: str) -> str | None:
-        if self._owners.get(host, namespace) != namespace:
+        """The host of another namespace that is, or overlaps with, this one."""
+        if self._is_others(host, namespace):
             return host
         first, _, parent = host.partition(".")
         if first == "*":
             below = self._below.get(parent, {})
             return next((name for owner, name in below.items() if owner != namespace), None)
         wildcard = f"*.{parent}"
-        return wildcard if self._owners.get(wildcard, namespace) != namespace else None
+        return wildcard if self._is_others(wildcard, namespace) else None
+
+    def _is_others(self, host: str, namespace: str) -> bool:
+        claim = self.claims.get(host)
+        return claim is not None and claim.namespace != namespace
 
 
 def _too_many(namespace: str, maximum: int) -> Verdict:
@@ -97,14 +150,32 @@ def _too_many(namespace: str, maximum: int) -> Verdict:
     return Verdict(within_quota=False, problems=(problem,), hosts=(), paths=())
 
 
-def _host_conflict(host: str, field: str, rival: str) -> Problem:
+def _host_conflict(host: str, field: str, rival: str, claim: HostClaim) -> Problem:
     # Which namespace it is stays untold: tenants need not know one another.
     overlap = "" if rival == host else f", which overlaps with {rival},"
+    if claim.released:
+        until = format_time(held_until(claim.released))
+        return Problem(
+            Reason.HOST_CONFLICT,
+            field,
+            f"The host {host}{overlap} belonged to a route of another namespace that is gone, and is held for that "
+            f"namespace until {until}: wait until then, or choose another host.",
+            passing=True,
+        )
     return Problem(
         Reason.HOST_CONFLICT,
         field,
-        f"The host {host}{overlap} belongs to an older route of another namespace: choose another host, or have that "
-        "route deleted.",
+        f"The host {host}{overlap} belongs to another namespace, which claimed it first: choose another host, or have "
+        "the routes of that namespace give it up.",
+    )
+
+
+def _no_room(host: str, field: str) -> Problem:
+    return Problem(
+        Reason.QUOTA,
+        field,
+        f"The balancer remembers whose a host is, and its list, of at most {HOSTS_LIMIT:,} bytes, has no room for "
+        f"{host}: choose another balancer, or have its administrator see which hosts can go.",
     )
 
 

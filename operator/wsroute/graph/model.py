@@ -11,6 +11,7 @@ from wsroute.api.common import Policy
 from wsroute.api.conditions import Problem
 from wsroute.api.route import PathType
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
+from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.objects import Deployment, Key, PathClaim, Pod
 from wsroute.graph.endpoints import EndpointSet
 
@@ -127,7 +128,13 @@ class BalancerNode:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All balancers and all routes, by key."""
+    """All balancers and all routes, by key.
+
+    ``states`` is what is to be remembered of the balancers; one whose spec does not parse keeps what it has. Until
+    ``expires`` (seconds since the epoch) the same objects and these states give the same graph.
+    """
 
     balancers: Mapping[Key, BalancerNode]
     routes: Mapping[Key, RouteNode]
+    states: Mapping[Key, BalancerState]
+    expires: float

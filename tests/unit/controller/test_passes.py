@@ -104,12 +104,14 @@ async def test_the_leader_makes_the_agents_config_map_first_and_asks_for_another
     assert await scene.make() == [0.0]
     assert [(verb, name) for verb, _, name in scene.cluster.writes] == [
         ("create", f"{SYSTEM}/shared-agents"),
+        ("create", f"{SYSTEM}/shared-state"),
+        ("apply", f"{SYSTEM}/shared-state"),
         ("create", f"{SYSTEM}/shared-nginx"),
         ("apply", f"{SYSTEM}/shared-nginx"),
     ]
     assert scene.cluster.applied[0]["metadata"]["annotations"][names.EPOCH_ANNOTATION] == "4"
     assert await scene.make() == []
-    assert len(scene.cluster.writes) == 3
+    assert len(scene.cluster.writes) == 5
     assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE, Kind.BALANCER}
 
 
@@ -167,7 +169,7 @@ async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> No
     assert await scene.make() == [0.0]
 
 
-@pytest.mark.parametrize("name", ["shared-nginx", "shared-agents"])
+@pytest.mark.parametrize("name", ["shared-nginx", "shared-agents", "shared-state"])
 @pytest.mark.parametrize("labels", [{}, {names.BALANCER_LABEL: "another"}], ids=["unlabelled", "of-another"])
 async def test_somebody_elses_config_map_is_told_by_the_balancer_until_it_goes(
     name: str, labels: dict[str, str]

@@ -9,16 +9,18 @@ from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
 from wsroute.controller.versions import REMEMBERED, Versions
+from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, BundleError
 from wsroute.graph.model import GraphSettings
 
 SETTINGS = GraphSettings()
+WALL = 1_780_000_000.0
 
 
 class Planner:
@@ -30,7 +32,9 @@ class Planner:
         self.now = 0.0
 
     def result(self) -> PassResult:
-        return plan_pass(self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=1, now=self.now)
+        return plan_pass(
+            self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=1, now=self.now, wall=WALL
+        )
 
     def plan(self) -> BalancerPlan:
         return self.result().plans[SHARED]
@@ -67,13 +71,18 @@ def planner() -> Planner:
     return Planner(world)
 
 
+def rollout_writes(plan: BalancerPlan) -> list[Write]:
+    """All but the state, which comes first."""
+    return [write for write in plan.writes if write.wanted.role != names.ROLE_STATE]
+
+
 def text(plan: BalancerPlan) -> str:
-    return plan.writes[0].wanted.data[FILE_KEY]
+    return rollout_writes(plan)[0].wanted.data[FILE_KEY]
 
 
 def test_the_first_version_is_put_in_force_and_holds_the_endpoints(planner: Planner) -> None:
     plan = planner.plan()
-    assert [write.wanted.key.name for write in plan.writes] == ["shared-nginx"]
+    assert [write.wanted.key.name for write in plan.writes] == ["shared-state", "shared-nginx"]
     assert "10.0.0.1:8080" in text(plan)
     assert plan.decision is not None
     assert plan.decision.in_force == InForce(plan.desired, ("*",))
@@ -177,7 +186,7 @@ def test_a_damaged_trial_is_not_promoted(planner: Planner) -> None:
     planner.world.route("two")
     trial = planner.plan()
     planner.world.commit(trial)
-    wanted = trial.writes[0].wanted
+    wanted = rollout_writes(trial)[0].wanted
     planner.world.put(
         Kind.CONFIG_MAP,
         wanted.key.name,
@@ -203,7 +212,7 @@ def test_an_obstacle_leaves_what_stands_and_is_told_by_the_balancer(
     monkeypatch.setattr(generated, "make_file", too_large)
     planner.world.route("two")
     plan = planner.plan()
-    assert plan.writes == ()
+    assert rollout_writes(plan) == []
     targets = status_targets(planner.result(), planner.memo)
     conditions = {c.type: c for c in targets[StatusKey(Kind.BALANCER, SHARED)].conditions}
     assert not conditions[ConditionType.PROGRAMMED].status
@@ -230,7 +239,7 @@ def test_a_config_map_without_our_label_is_not_read(planner: Planner) -> None:
     )
     plan = planner.plan()
     assert plan.before == (None, None)
-    assert plan.writes[0].known is None
+    assert all(write.known is None for write in plan.writes)
 
 
 def test_answers_of_pods_that_are_not_there_are_named(planner: Planner) -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from tests.support.world import SHARED, SYSTEM, SmallWorld
 from wsroute.api.conditions import Problem, Reason
+from wsroute.cluster.balancer_state import RefusedTemplate
 from wsroute.cluster.kinds import Kind
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import digest
 from wsroute.dataplane.main_template import (
-    RefusedTemplate,
     blamed,
     describe_refused,
     find_main_template,
@@ -110,7 +110,9 @@ def test_without_a_refusal_or_a_template_nobody_is_to_blame() -> None:
 
 
 def test_nginx_words_are_shown_on_one_line_and_not_without_end() -> None:
-    problem = describe_refused(RefusedTemplate("d", "\x1b[31mfirst\nsecond" + "x" * 5_000))
+    refused = blamed(Failure(VERSION, "load", "\x1b[31mfirst\nsecond" + "x" * 5_000), "a", ROUTES)
+    assert refused is not None
+    problem = describe_refused(refused)
     assert problem.message.isprintable()
     assert "first second" in problem.message
     assert len(problem.message) < 1_200

@@ -80,8 +80,8 @@ def test_the_sentence_does_not_tell_whose_host_it_is() -> None:
         Problem(
             Reason.HOST_CONFLICT,
             "spec.hosts[0]",
-            "The host a.example.com, which overlaps with *.example.com, belongs to an older route of another "
-            "namespace: choose another host, or have that route deleted.",
+            "The host a.example.com, which overlaps with *.example.com, belongs to another namespace, which claimed it "
+            "first: choose another host, or have the routes of that namespace give it up.",
         ),
     )
 
