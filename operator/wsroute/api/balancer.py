@@ -15,6 +15,7 @@ from wsroute.api.common import (
     header_key,
 )
 from wsroute.api.fields import (
+    ConfigKey,
     DnsLabel,
     Domain,
     Duration,
@@ -37,6 +38,10 @@ DEFAULT_WORKER_CONNECTIONS: Final = 16_384
 
 RESERVED_PORTS: Final = (8081, 8082)
 """Ports of every balancer pod that are not for listeners: readiness, and the agent."""
+
+
+DEFAULT_TEMPLATE_KEY: Final = "nginx.conf.j2"
+"""Key of a ConfigMap under which a main template stands, unless the balancer names another."""
 
 
 class DeploymentRef(Model):
@@ -260,6 +265,18 @@ class Maximums(Model):
     idle: Duration | None = Field(default=None, description="Longest timeouts.idle of a route.")
 
 
+class TemplateRef(Model):
+    """A main template in a ConfigMap of the balancer's namespace, in place of the shipped one."""
+
+    config_map: ObjectName = Field(
+        description=(
+            "Name of the ConfigMap. It must bear the labels wsroute.dev/balancer, with the balancer's name, and "
+            "wsroute.dev/role: template."
+        )
+    )
+    key: ConfigKey = Field(default=DEFAULT_TEMPLATE_KEY, description="Key in its data. nginx.conf.j2 when left out.")
+
+
 class Nginx(Model):
     """Settings of nginx itself."""
 
@@ -269,6 +286,13 @@ class Nginx(Model):
     worker_connections: Annotated[int, Field(ge=64, le=1_048_576)] = Field(
         default=DEFAULT_WORKER_CONNECTIONS,
         description="Connections of one worker process; a proxied socket takes two. 16384 when left out.",
+    )
+    template_ref: TemplateRef | None = Field(
+        default=None,
+        description=(
+            "A main template of your own. While it can't be used, or nginx refuses what it gives, the shipped one is "
+            "used, and the condition Programmed says why."
+        ),
     )
 
 

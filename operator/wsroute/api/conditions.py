@@ -62,6 +62,8 @@ class Reason(StrEnum):
 
     # Of a balancer
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
+    TEMPLATE_NOT_FOUND = "TemplateNotFound"
+    TEMPLATE_INVALID = "TemplateInvalid"
     SERVICE_PORT_MISSING = "ServicePortMissing"
 
 

@@ -281,6 +281,7 @@ def many(
 
 DnsLabel = Annotated[str, Text(values.DNS_LABEL)]
 ObjectName = Annotated[str, Text(values.DNS_SUBDOMAIN)]
+ConfigKey = Annotated[str, Text(values.CONFIG_KEY)]
 BalancerName = Annotated[str, Text(values.BALANCER_NAME)]
 PortRef = Annotated[int | str, IntOrText(1, 65535, values.PORT_NAME)]
 Host = Annotated[str, Text(values.HOST, fault=values.host_fault)]

@@ -71,7 +71,7 @@ spec:
     timeouts: {connect: 5s, idle: 1h}
     loadBalancing: {policy: LeastConnections}
   maximums: {idle: 24h}
-  nginx: {workerProcesses: auto, workerConnections: 16384}
+  nginx: {workerProcesses: auto, workerConnections: 16384, templateRef: {configMap: custom-main}}
 """
 
 CONDITIONS: Final[dict[ConditionType, tuple[str, str]]] = {
@@ -122,6 +122,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.NO_BALANCER_PODS: "No pod of the balancer is ready.",
     Reason.NO_ENDPOINTS: "No endpoint of any backend can take sockets.",
     Reason.DEPLOYMENT_NOT_FOUND: "The Deployment that deploymentRef names does not exist.",
+    Reason.TEMPLATE_NOT_FOUND: "No ConfigMap is labelled as the template of templateRef; the shipped one is used.",
+    Reason.TEMPLATE_INVALID: "The template of templateRef can't be used, as the message says; the shipped one is.",
     Reason.SERVICE_PORT_MISSING: "No port of the Service that serviceRef names leads to a listener.",
 }
 """What each reason means, and so what to do."""
@@ -130,6 +132,7 @@ _GRAMMARS: Final = (
     values.DNS_LABEL,
     values.DNS_SUBDOMAIN,
     values.BALANCER_NAME,
+    values.CONFIG_KEY,
     values.PORT_NAME,
     values.HOST,
     values.HOST_PATTERN,

@@ -36,6 +36,15 @@ DNS_SUBDOMAIN: Final = Grammar(
 )
 """RFC 1123 subdomain: names of Deployments."""
 
+CONFIG_KEY: Final = Grammar(
+    name="config key",
+    pattern=r"^[-._a-zA-Z0-9]+$",
+    max_length=253,
+    sentence="A key must consist of letters, digits, hyphens, underscores and dots",
+    example="nginx.conf.j2",
+)
+"""As the API server has it; it refuses ``..`` besides, which then is a key that no ConfigMap has."""
+
 BALANCER_NAME: Final = Grammar(
     name="balancer name",
     pattern=DNS_LABEL.pattern,

@@ -18,6 +18,7 @@ KINDS: Final = {
     ("wsroute.dev/v1alpha1", "WebSocketBalancer"),
     ("v1", "Service"),
     ("v1", "Namespace"),
+    ("v1", "ConfigMap"),
     ("discovery.k8s.io/v1", "EndpointSlice"),
 }
 """What the offline commands understand; other kinds in the same files are somebody else's business."""

@@ -7,15 +7,19 @@ from typing import Final
 from wsroute.api.conditions import Problem
 from wsroute.cli.manifests import Manifest, ManifestError, with_namespaces
 from wsroute.cluster.kinds import KINDS, Kind, Record
-from wsroute.cluster.objects import Balancer, EndpointSlice, Key, Route, Service, Snapshot
+from wsroute.cluster.objects import Balancer, ConfigMap, EndpointSlice, Key, Route, Service, Snapshot
 from wsroute.cluster.objects import Namespace as NamespaceRecord
 from wsroute.cluster.parse import parse_balancer
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.ir import Configuration
+from wsroute.dataplane.main_template import describe_unusable, find_main_template
 from wsroute.graph.build import build_graph
 from wsroute.graph.conditions import explain_idle
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode, Graph, GraphSettings
+from wsroute.nginx.paths import POD_PATHS
+from wsroute.nginx.render import check_main_template
+from wsroute.nginx.sandbox import TemplateRefusedError
 
 SETTINGS: Final = GraphSettings(standalone=True)
 
@@ -35,10 +39,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the manifests come to. ``balancer`` is None when there is none, or when it is not valid."""
+    """What the manifests come to. ``balancer`` is None when there is none, or when it is not valid. ``main_template``
+    is a custom one that can be used."""
 
     findings: tuple[Finding, ...]
     balancer: BalancerNode | None
+    main_template: str | None = None
 
     @property
     def fatal(self) -> frozenset[Finding]:
@@ -54,7 +60,7 @@ class Outcome:
         """What nginx has to serve. Raises ManifestError when there is no valid balancer."""
         if self.balancer is None or self.balancer.spec is None:
             raise ManifestError("There is no valid WebSocketBalancer among the manifests; add one with its listeners.")
-        return build_configuration(self.balancer, ipv6=ipv6)
+        return build_configuration(self.balancer, ipv6=ipv6, main_template=self.main_template)
 
 
 def evaluate(manifests: Sequence[Manifest]) -> Outcome:
@@ -81,9 +87,26 @@ def evaluate(manifests: Sequence[Manifest]) -> Outcome:
     if len(balancers) > 1:
         names = ", ".join(str(key) for key in sorted(balancers))
         raise ManifestError(f"One nginx serves one WebSocketBalancer, and these manifests hold {names}: keep one.")
-    graph = build_graph(_snapshot(records), SETTINGS, Memo())
+    snapshot = _snapshot(records)
+    graph = build_graph(snapshot, SETTINGS, Memo())
     findings += _findings(graph, records, sources, alone=not balancers)
-    return Outcome(findings=tuple(sorted(set(findings))), balancer=next(iter(graph.balancers.values()), None))
+    balancer = next(iter(graph.balancers.values()), None)
+    template, problem = _main_template(balancer, snapshot)
+    if balancer is not None and problem is not None:
+        findings += _of(sources[Kind.BALANCER, balancer.key], [problem], fatal=True)
+    return Outcome(findings=tuple(sorted(set(findings))), balancer=balancer, main_template=template)
+
+
+def _main_template(balancer: BalancerNode | None, snapshot: Snapshot) -> tuple[str | None, Problem | None]:
+    """The custom main template, or why it is not used."""
+    found = find_main_template(balancer, snapshot.config_maps) if balancer is not None else None
+    if balancer is None or not isinstance(found, str):
+        return None, found if isinstance(found, Problem) else None
+    try:
+        check_main_template(build_configuration(balancer, ipv6=True, main_template=found), POD_PATHS)
+    except TemplateRefusedError as error:
+        return None, describe_unusable(str(error))
+    return found, None
 
 
 def _refuse_duplicates(objects: Iterable[Manifest]) -> None:
@@ -111,7 +134,7 @@ def _snapshot(records: dict[Kind, dict[Key, Record]]) -> Snapshot:
         },
         pods={},
         deployments={},
-        config_maps={},
+        config_maps={key: record for key, record in records[Kind.CONFIG_MAP].items() if isinstance(record, ConfigMap)},
         nodes={},
     )
 

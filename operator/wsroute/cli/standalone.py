@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from wsroute.balancer.applier import Applier, start_script
 from wsroute.cli.folder import FolderState, take
 from wsroute.cli.manifests import ManifestError, folder_of_manifests, manifest_files, read_file
 from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.render import bootstrap, render
@@ -179,17 +180,27 @@ class _Server:
         except ManifestError as error:
             say(str(error))
             return
+        before = self._version
+        failure = await self._apply(configuration)
+        if failure is not None and configuration.main_template is not None:
+            say(f"nginx refuses this, and the shipped main template is tried: {failure.message}")
+            failure = await self._apply(replace(configuration, main_template=None))
+        if failure is not None:
+            say(f"nginx refuses this, and goes on as before: {failure.message}")
+        elif self._version != before:
+            took = (time.monotonic() - started) * 1_000
+            say(f"version {self._version} is live after {took:.0f} ms: {', '.join(outcome.urls) or 'no routes'}")
+
+    async def _apply(self, configuration: Configuration) -> Failure | None:
+        """Have nginx serve a configuration, or say why it does not."""
         rendered = render(configuration, self._place.paths, options=self._place.options, memo=self._memo)
-        if rendered.version == self._version:
-            return
-        self._applier.stage(rendered.version, rendered.text)
-        result = await self._applier.apply(rendered.version)
-        if isinstance(result, Failure):
-            say(f"nginx refuses this, and goes on as before: {result.message}")
-            return
-        self._version = rendered.version
-        took = (time.monotonic() - started) * 1_000
-        say(f"version {rendered.version} is live after {took:.0f} ms: {', '.join(outcome.urls) or 'no routes'}")
+        if rendered.version != self._version:
+            self._applier.stage(rendered.version, rendered.text)
+            result = await self._applier.apply(rendered.version)
+            if isinstance(result, Failure):
+                return result
+            self._version = rendered.version
+        return None
 
     def _tell(self, problems: frozenset[str]) -> None:
         """Say each problem once, for as long as it lasts."""

@@ -1,8 +1,9 @@
 """What a balancer remembers from pass to pass: ``<balancer>-state``, an input of the pass like any other object. Pure.
 
 Whatever does not follow from the other objects stands here, so that every replica and every new leader decides alike:
-which namespace a host belongs to, and which routes are in quarantine. The text is for people too: an administrator may
-read it and edit it by hand, and so every line is checked like any other input. What is not good is left out.
+which namespace a host belongs to, which routes are in quarantine, and which main template nginx refused. The text is
+for people too: an administrator may read it and edit it by hand, and so every line is checked like any other input.
+What is not good is left out.
 """
 
 import json
@@ -17,7 +18,8 @@ from wsroute.cluster.objects import Key
 
 HOSTS_KEY: Final = "hosts"
 QUARANTINE_KEY: Final = "quarantine"
-STATE_KEYS: Final = frozenset({HOSTS_KEY, QUARANTINE_KEY})
+TEMPLATE_KEY: Final = "template"
+STATE_KEYS: Final = frozenset({HOSTS_KEY, QUARANTINE_KEY, TEMPLATE_KEY})
 """All keys that are ours."""
 
 HOSTS_LIMIT: Final = 880_000
@@ -60,11 +62,21 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedTemplate:
+    """A custom main template with which nginx refused a version, by the digest of its text (SHA-256, in hex), with
+    nginx's own words."""
+
+    digest: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class BalancerState:
     """All that is remembered of a balancer. The mappings are never changed once they are in here."""
 
     hosts: Mapping[str, HostClaim] = field(default_factory=dict)
     quarantined: Mapping[Key, Quarantined] = field(default_factory=dict)
+    refused_template: RefusedTemplate | None = None
 
 
 class Reading(NamedTuple):
@@ -105,6 +117,9 @@ def write_state(state: BalancerState) -> dict[str, str]:
     if state.quarantined:
         kept = sorted(state.quarantined)[:MAX_QUARANTINED]
         data[QUARANTINE_KEY] = "".join(_quarantine_line(key, state.quarantined[key]) for key in kept)
+    if state.refused_template is not None:
+        entry = state.refused_template
+        data[TEMPLATE_KEY] = json.dumps({"digest": entry.digest, "message": clean_words(entry.message)}) + "\n"
     return data
 
 
@@ -125,7 +140,8 @@ def read_state(data: Mapping[str, str]) -> Reading:
         entry = _read_quarantined(line)
         if entry is not None and len(quarantined) < MAX_QUARANTINED:
             quarantined.setdefault(*entry)
-    return Reading(BalancerState(hosts, quarantined), whole)
+    refused = _read_refused(data.get(TEMPLATE_KEY, ""))
+    return Reading(BalancerState(hosts, quarantined, refused), whole)
 
 
 def clean_words(message: str) -> str:
@@ -173,12 +189,24 @@ def _quarantine_line(key: Key, entry: Quarantined) -> str:
     )
 
 
-def _read_quarantined(line: str) -> tuple[Key, Quarantined] | None:
+def _read_object(line: str) -> dict[str, Any] | None:
     try:
         entry: Any = json.loads(line) if len(line) <= MAX_LINE else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict):
+    return entry if isinstance(entry, dict) else None
+
+
+def _read_refused(line: str) -> RefusedTemplate | None:
+    match _read_object(line):
+        case {"digest": str(digest), "message": str(message)} if re.fullmatch("[0-9a-f]{64}", digest):
+            return RefusedTemplate(digest, clean_words(message))
+    return None
+
+
+def _read_quarantined(line: str) -> tuple[Key, Quarantined] | None:
+    entry = _read_object(line)
+    if entry is None:
         return None
     route, uid, version, message = (entry.get(name) for name in ("route", "uid", "version", "message"))
     generation = entry.get("generation")

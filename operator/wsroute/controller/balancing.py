@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from wsroute.cluster.balancer_state import BalancerState
+from wsroute.api.conditions import Problem
+from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
 from wsroute.controller.generated import File, Wanted, ours
@@ -20,13 +21,21 @@ from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError, unpack
 from wsroute.dataplane.ir import Configuration, RouteRef
+from wsroute.dataplane.main_template import (
+    blamed,
+    describe_refused,
+    describe_unusable,
+    find_main_template,
+    still_refused,
+)
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
-from wsroute.nginx.render import render
+from wsroute.nginx.render import Rendered, render
+from wsroute.nginx.sandbox import TemplateRefusedError
 
 NOTHING: Final = ""
 """The version of a balancer for which nothing can be made."""
@@ -34,12 +43,20 @@ NOTHING: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The file that a balancer's configuration gives."""
+    """The file that a balancer's configuration gives.
+
+    ``asked`` is the configuration with the main template that the balancer asks for; where that can't be used,
+    ``unusable`` says why, and ``configuration`` is the same with the shipped one. ``routes`` are the lines
+    of the routes, below a custom main template.
+    """
 
     node: BalancerNode
+    asked: Configuration
     configuration: Configuration
     version: str
     file: File
+    routes: range
+    unusable: str
 
 
 @dataclass(slots=True)
@@ -65,14 +82,17 @@ class Write:
 class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
-    ``writes`` go out in this order, the state first; one that fails holds back the others. ``desired`` is empty, and
-    ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
-    whose pods are not there.
+    ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
+    ``refused_template`` is remembered in the state. ``writes`` go out in this order, the state first; one that fails
+    holds back the others. ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands
+    stays. ``gone`` are keys of the agents' ConfigMap whose pods are not there.
     """
 
     node: BalancerNode
     desired: str
     obstacle: str
+    template: Problem | None
+    refused_template: RefusedTemplate | None
     decision: Decision | None
     writes: tuple[Write, ...]
     agents: Write
@@ -116,7 +136,8 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
-    made, obstacle = _make(node, said, memo, parts)
+    asked, problem, state = _main_template(node, maps, state)
+    made, obstacle = _make(node, said, asked, memo, parts)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
     if made is not None:
@@ -130,12 +151,20 @@ def plan_balancer(
             owing=memo.owing,
         )
         decision = rollout.step(inputs)
+        refused = blamed(decision.failure, made.configuration.main_template, made.routes)
+        if refused is not None:
+            state = replace(state, refused_template=refused)
+            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now)  # with the shipped one
+        if made.unusable:
+            problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
         writes = _writes(own, decision, made, nginx, following, epoch=epoch)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
+        template=problem,
+        refused_template=state.refused_template,
         decision=decision,
         writes=(*_state_write(node, state, maps, memo.state, epoch=epoch), *writes),
         agents=Write(generated.wanted_agents(own), agents),
@@ -145,28 +174,54 @@ def plan_balancer(
     )
 
 
+def _main_template(
+    node: BalancerNode, maps: Mapping[Key, ConfigMap], state: BalancerState
+) -> tuple[str | None, Problem | None, BalancerState]:
+    """The custom main template to use, None for the shipped one; why it is that although another is asked for; and what
+    is to be remembered."""
+    found = find_main_template(node, maps)
+    text = found if isinstance(found, str) else None
+    refused = still_refused(state.refused_template, text)
+    if refused is not None:
+        return None, describe_refused(refused), state
+    if state.refused_template is not None:
+        state = replace(state, refused_template=None)
+    return text, found if isinstance(found, Problem) else None, state
+
+
 def _make(
-    node: BalancerNode, said: Mapping[str, Acknowledgement], memo: BalancerMemo, parts: Memo
+    node: BalancerNode, said: Mapping[str, Acknowledgement], template: str | None, memo: BalancerMemo, parts: Memo
 ) -> tuple[Made | None, str]:
-    """The file for the present routes, or why there is none."""
+    """The file for the present routes, or why there is none. ``template`` is a custom main template."""
     if node.spec is None:
         return None, ""  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
-    if memo.made is not None and memo.made.node is node and memo.made.configuration.ipv6 is ipv6:
-        return memo.made, ""
-    configuration = build_configuration(node, ipv6=ipv6, memo=parts)
-    if memo.made is not None and memo.made.configuration == configuration:
-        memo.made = replace(memo.made, node=node)
+    last = memo.made
+    if last is not None and last.node is node and (last.asked.ipv6, last.asked.main_template) == (ipv6, template):
+        return last, ""
+    asked = build_configuration(node, ipv6=ipv6, main_template=template, memo=parts)
+    if last is not None and last.asked == asked:
+        memo.made = replace(last, node=node)
         return memo.made, ""
     try:
-        rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
+        configuration, rendered, unusable = _render(asked, memo)
         file = generated.make_file(rendered, configuration)
     except (EmitError, BundleError) as error:
         return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    memo.made = Made(node, configuration, rendered.version, file)
+    routes = rendered.routes if configuration.main_template is not None else range(0)  # counting takes its time
+    memo.made = Made(node, asked, configuration, rendered.version, file, routes, unusable)
     memo.versions.add(rendered.version, configuration)
     return memo.made, ""
+
+
+def _render(asked: Configuration, memo: BalancerMemo) -> tuple[Configuration, Rendered, str]:
+    """What is rendered: as asked for, or with the shipped main template, and then why."""
+    try:
+        return asked, render(asked, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), ""
+    except TemplateRefusedError as error:
+        backup = replace(asked, main_template=None)
+        return backup, render(backup, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), str(error)
 
 
 def _state_write(

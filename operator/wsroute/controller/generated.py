@@ -164,13 +164,20 @@ def create_body(wanted: Wanted) -> dict[str, Any]:
 
 
 def is_ours(known: ConfigMap, wanted: Wanted) -> bool:
-    """Whether an object of that name bears the label of this balancer; one that doesn't is somebody else's."""
-    return known.labels.get(names.BALANCER_LABEL) == wanted.balancer
+    """Whether an object of that name is one that the operator made; else it is somebody else's."""
+    return is_of(known, wanted.balancer)
+
+
+def is_of(known: ConfigMap, balancer: str) -> bool:
+    """Whether an object bears the labels of what the operator makes for a balancer; a template is its author's."""
+    return (
+        known.labels.get(names.BALANCER_LABEL) == balancer and known.labels.get(names.ROLE_LABEL) != names.ROLE_TEMPLATE
+    )
 
 
 def ours(known: ConfigMap | None, balancer: Key) -> ConfigMap | None:
-    """A ConfigMap, if it bears the label of this balancer."""
-    return known if known is not None and known.labels.get(names.BALANCER_LABEL) == balancer.name else None
+    """A ConfigMap, if it is one that the operator made for this balancer."""
+    return known if known is not None and is_of(known, balancer.name) else None
 
 
 def read_in_force(config_map: ConfigMap | None) -> InForce | None:

@@ -70,7 +70,7 @@ class Passes:
         self._blocked: dict[Key, str] = {}
         """What to say of the balancers for which somebody else's ConfigMap is in the way."""
         self._refused: dict[Key, str] = {}
-        """The last version of each balancer that was refused: each counts once."""
+        """The last version, or main template, of each balancer that was refused: each counts once."""
         self._last = -math.inf
         """When the last pass was made."""
         self.done = False
@@ -186,7 +186,10 @@ class Passes:
     def _count_refusals(self, result: PassResult) -> None:
         for key, plan in result.plans.items():
             failure = plan.decision.failure if plan.decision is not None else None
-            if failure is not None and self._refused.get(key) != failure.version:
-                self._refused[key] = failure.version
+            refused = plan.refused_template.digest if plan.refused_template is not None else ""
+            if failure is not None:
+                refused = failure.version
+            if refused and self._refused.get(key) != refused:
+                self._refused[key] = refused
                 self._metrics.refusals.inc()
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}

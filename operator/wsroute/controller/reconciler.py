@@ -104,7 +104,7 @@ def status_targets(
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
-        (key, progress[key].signature, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets)
+        (key, progress[key].signature, plan.desired, plan.obstacle, plan.template, blocked.get(key, ""), plan.sockets)
         for key, plan in plans
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
@@ -121,7 +121,7 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets),
+            (plan.node, view, plan.desired, plan.obstacle, plan.template, blocked.get(key, ""), plan.sockets),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from wsroute.api.conditions import Condition, ConditionType, Reason, merge_conditions
+from wsroute.api.conditions import Condition, ConditionType, Problem, Reason, merge_conditions
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.balancing import BalancerPlan
@@ -49,13 +49,16 @@ def route_target(node: RouteNode, view: RolloutView) -> Target:
 
 def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "") -> Target:
     """The status of a balancer. An obstacle to making its file takes the place of what its pods have, and so does what
-    stands in the way of writing it (``blocked``), which is tried again and so stalls nothing."""
+    stands in the way of writing it (``blocked``), which is tried again and so stalls nothing. Only then a main template
+    that can't be used is told."""
     node = plan.node
     conditions = balancer_conditions(node, view)
     if plan.obstacle:
         conditions = [_obstructed(condition, plan.obstacle) for condition in conditions]
     elif blocked:
         conditions = [_blocked(condition, blocked) for condition in conditions]
+    elif plan.template is not None:
+        conditions = [_backed_up(condition, plan.template) for condition in conditions]
     body = balancer_status(node, conditions, rollout=view, version=plan.desired, sockets=plan.sockets)
     return Target(node.uid, node.generation, tuple(conditions), body)
 
@@ -73,6 +76,20 @@ def _blocked(condition: Condition, blocked: str) -> Condition:
     if condition.type is ConditionType.PROGRAMMED and condition.reason not in TERMINAL:
         return replace(condition, status=False, reason=Reason.PENDING, message=blocked)
     if condition.type is ConditionType.STALLED and condition.reason is Reason.READY:
+        return replace(condition, reason=Reason.PROGRESSING)
+    return condition
+
+
+def _backed_up(condition: Condition, problem: Problem) -> Condition:
+    """The shipped main template serves in place of the one that the balancer asks for."""
+    text = f"{problem} The shipped template is used instead"
+    if condition.type is ConditionType.PROGRAMMED and condition.reason not in TERMINAL:
+        message = f"{text}. {condition.message}"
+        return replace(condition, status=False, reason=problem.reason, message=message)
+    if condition.type is ConditionType.STALLED and not condition.status:
+        if problem.reason in TERMINAL:
+            message = f"Nothing will change without an edit. {text}."
+            return replace(condition, status=True, reason=problem.reason, message=message)
         return replace(condition, reason=Reason.PROGRESSING)
     return condition
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def describe_foreign(key: Key) -> str:
     """What to tell of an object that has a generated one's name and isn't ours."""
-    return f"ConfigMap {key} exists and does not bear our label, so it is left alone: rename or delete it."
+    return f"ConfigMap {key} exists and does not bear our labels, so it is left alone: rename or delete it."
 
 
 class Outcome(StrEnum):

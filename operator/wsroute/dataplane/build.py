@@ -41,8 +41,11 @@ class _Fragment:
     upstreams: tuple[Upstream, ...]
 
 
-def build_configuration(node: BalancerNode, *, ipv6: bool, memo: Memo | None = None) -> Configuration:
-    """The configuration of a balancer. ``ipv6`` says that its pods can listen on IPv6.
+def build_configuration(
+    node: BalancerNode, *, ipv6: bool, main_template: str | None = None, memo: Memo | None = None
+) -> Configuration:
+    """The configuration of a balancer. ``ipv6`` says that its pods can listen on IPv6; ``main_template`` is the text of
+    a custom one.
 
     Raises ValueError for a balancer whose spec did not parse: there is nothing to build, and what is served stays.
     """
@@ -80,6 +83,7 @@ def build_configuration(node: BalancerNode, *, ipv6: bool, memo: Memo | None = N
         worker_connections=spec.worker_connections,
         upstreams=tuple(sorted(upstreams, key=lambda upstream: upstream.name)),
         servers=tuple(servers),
+        main_template=main_template,
     )
 
 

@@ -122,7 +122,8 @@ class Configuration:
     """All that one balancer serves.
 
     ``ipv6`` is true when its pods can listen on IPv6. ``trusted_proxies`` are networks in CIDR form whose forwarding
-    headers are believed and extended. ``worker_processes`` None means one for each core.
+    headers are believed and extended. ``worker_processes`` None means one for each core. ``main_template`` is the text
+    of an administrator's template, not yet looked at; None means the shipped one.
     """
 
     balancer: str
@@ -133,3 +134,4 @@ class Configuration:
     worker_connections: int
     upstreams: tuple[Upstream, ...]
     servers: tuple[VirtualServer, ...]
+    main_template: str | None = None

@@ -3,10 +3,10 @@
 from typing import Final
 
 BALANCER_LABEL: Final = "wsroute.dev/balancer"
-"""On every generated object: the name of its balancer."""
+"""On every generated object, and on what an administrator adds for a balancer: the name of the balancer."""
 
 ROLE_LABEL: Final = "wsroute.dev/role"
-"""What a generated ConfigMap is for: one of the ROLE_ values."""
+"""What a ConfigMap is for: one of the ROLE_ values."""
 
 ROLE_NGINX: Final = "nginx"
 """The version in force; a pod that starts loads it."""
@@ -16,6 +16,9 @@ ROLE_NEXT: Final = "nginx-next"
 
 ROLE_AGENTS: Final = "agents"
 """What the agents acknowledged, one key for each pod."""
+
+ROLE_TEMPLATE: Final = "template"
+"""An administrator's main template (``spec.nginx.templateRef``): read, and never written."""
 
 ROLE_STATE: Final = "state"
 """What the operator remembers of the balancer (``cluster.balancer_state``); no agent reads it."""

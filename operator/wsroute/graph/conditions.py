@@ -24,6 +24,7 @@ TERMINAL: Final = frozenset(
         Reason.REF_NOT_PERMITTED,
         Reason.UNSUPPORTED_SERVICE,
         Reason.CONFIG_REJECTED,
+        Reason.TEMPLATE_INVALID,
     }
 )
 """Reasons that go away only when somebody edits something; the others may by themselves."""

@@ -22,6 +22,7 @@ from wsroute.nginx.quoting import (
     UnixSocket,
 )
 from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
+from wsroute.nginx.skeleton import ListenerView, MainContext, Skeleton, make_skeleton
 from wsroute.nginx.templating import ENVIRONMENT, Block, macro
 from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
 
@@ -29,6 +30,8 @@ VERSION_LENGTH: Final = 12
 """Hex digits of a version."""
 
 _HTTP: Final = ENVIRONMENT.get_template("http.conf.j2")
+_BANNER: Final = macro("blocks.conf.j2", "banner")
+_REQUIRED_MAIN: Final = macro("blocks.conf.j2", "required_main")
 _BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
 _LISTEN: Final = macro("blocks.conf.j2", "listen")
@@ -39,11 +42,22 @@ _SERVER: Final = macro("blocks.conf.j2", "server")
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """The text of a file, the version that nginx answers once it runs it, and its structure: a name that files share
-    which differ in nothing but the endpoints of their upstreams."""
+    which differ in nothing but the endpoints of their upstreams.
+
+    ``span`` is where the upstreams and servers of the routes begin in the text, and where they end.
+    """
 
     text: str
     version: str
     structure: str
+    span: tuple[int, int]
+
+    @property
+    def routes(self) -> range:
+        """The numbers of the lines, counted from 1, in which the routes stand."""
+        begin, end = self.span
+        first = self.text.count("\n", 0, begin) + 1
+        return range(first, first + self.text.count("\n", begin, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +69,6 @@ class _PathsView:
     fastcgi: FilePath
     uwsgi: FilePath
     scgi: FilePath
-
-
-@dataclass(frozen=True, slots=True)
-class _ListenerView:
-    name: Comment
-    port: Integer
-    port_column: Block
-    scheme: Identifier
-    public_port: Integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,12 @@ def render(
     """Render all that a balancer serves.
 
     ``memo`` belongs to one balancer and makes the next call cheap. Raises EmitError, with the route where there is one,
-    for what nginx can't express and for a model that contradicts itself.
+    for what nginx can't express and for a model that contradicts itself; TemplateRefusedError for a custom main
+    template that can't be used.
     """
     memo = RenderMemo() if memo is None else memo
+    context = _main_context(configuration)
+    skeleton = _skeleton(configuration, context, paths)
     upstreams, servers = configuration.upstreams, configuration.servers
     whole = memo.derived(
         "whole",
@@ -115,12 +123,29 @@ def render(
         blocks.append(memo.block(server, None, partial(_server, server, listen, location_headers)))
     memo.end()
     headers = Block(indent(request_headers, " " * 4))
-    head = partial(_http, configuration, paths, options or Options(), headers, whole)
-    body = "".join(blocks) + "}\n"
-    version = _digest(head("") + body)
+    place = _place(paths, options or Options())
+    main = _REQUIRED_MAIN(user=place["user"], paths=place["paths"]).rstrip("\n")
+    custom = configuration.main_template is not None
+
+    def around(version: str) -> tuple[str, str]:
+        """What stands before and behind the routes."""
+        http = _http(configuration, context, paths, place, headers, whole, version)
+        head, tail = skeleton.around(main, http)
+        return _BANNER(balancer=context.balancer, version=Block(version), custom=custom) + head, tail
+
+    body = "".join(blocks)
+    head, tail = around("")
+    version = _digest(f"{head}{body}{tail}")
+    head, tail = around(version)
     parts = _structure(configuration, blocks[first_server:])
     structure = memo.derived("structure", parts, lambda: _digest("\n".join(parts)))
-    return Rendered(text=head(version) + body, version=version, structure=structure)
+    span = (len(head), len(head) + len(body))
+    return Rendered(text=f"{head}{body}{tail}", version=version, structure=structure, span=span)
+
+
+def check_main_template(configuration: Configuration, paths: Paths) -> None:
+    """Raise TemplateRefusedError where the custom main template can't be used."""
+    _skeleton(configuration, _main_context(configuration), paths)
 
 
 def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, ...]:
@@ -134,6 +159,7 @@ def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, .
                 configuration.trusted_proxies,
                 configuration.worker_processes,
                 configuration.worker_connections,
+                configuration.main_template,
             )
         ),
         *(f"{upstream.name} {upstream.balancing} {upstream.sources}" for upstream in configuration.upstreams),
@@ -177,23 +203,19 @@ def _whole(configuration: Configuration) -> _Whole:
     )
 
 
-def _http(
-    configuration: Configuration, paths: Paths, options: Options, headers: Block, whole: _Whole, version: str
-) -> str:
-    """All that stands before the upstreams and servers of the routes."""
+def _skeleton(configuration: Configuration, context: MainContext, paths: Paths) -> Skeleton:
+    sockets = frozenset((f"unix:{paths.admin_socket}", f"unix:{paths.refuse_socket}"))
+    return make_skeleton(configuration.main_template, context, sockets)
+
+
+def _main_context(configuration: Configuration) -> MainContext:
     workers = configuration.worker_processes
-    upstreams = configuration.upstreams
-    zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
-    return _HTTP.render(
-        **_place(paths, options),
+    return MainContext(
         balancer=Comment(configuration.balancer),
-        version=Block(version),
         worker_processes=Identifier("auto") if workers is None else Integer(workers, minimum=1),
         worker_connections=Integer(configuration.worker_connections, minimum=1),
-        server_names=whole.server_names,
-        headers_hash=whole.headers_hash,
-        listeners=[
-            _ListenerView(
+        listeners=tuple(
+            ListenerView(
                 name=Comment(listener.name),
                 port=Integer(listener.port, minimum=1),
                 port_column=Block(Integer(listener.port, minimum=1).ljust(len("default"))),
@@ -201,9 +223,30 @@ def _http(
                 public_port=Integer(listener.public_port, minimum=1),
             )
             for listener in configuration.listeners
-        ],
+        ),
         ipv6=configuration.ipv6,
-        trusted_proxies=[Network(network) for network in configuration.trusted_proxies],
+        trusted_proxies=tuple(Network(network) for network in configuration.trusted_proxies),
+    )
+
+
+def _http(
+    configuration: Configuration,
+    context: MainContext,
+    paths: Paths,
+    place: Mapping[str, object],
+    headers: Block,
+    whole: _Whole,
+    version: str,
+) -> str:
+    """All of http that is ours and stands before the upstreams and servers of the routes."""
+    upstreams = configuration.upstreams
+    zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
+    return _HTTP.render(
+        **place,
+        **context.names(),
+        version=Block(version),
+        server_names=whole.server_names,
+        headers_hash=whole.headers_hash,
         connect_timeout=Duration(COMMON_CONNECT_TIMEOUT),
         idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
         request_headers=headers,

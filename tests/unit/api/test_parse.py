@@ -226,7 +226,14 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
         for wrong in (0, 65, "4", "AUTO", True)
     ),
     (balancer(nginx={"workerConnections": 63}), "spec.nginx.workerConnections", "at least 64"),
-    (balancer(nginx={"templateRef": "a"}), "spec.nginx.templateRef", "There is no such field"),
+    (balancer(nginx={"templateRef": "a"}), "spec.nginx.templateRef", "must be an object with fields"),
+    (balancer(nginx={"templateRef": {}}), "spec.nginx.templateRef.configMap", "The field is required"),
+    (balancer(nginx={"templateRef": {"configMap": "A_b"}}), "spec.nginx.templateRef.configMap", "A name must consist"),
+    (
+        balancer(nginx={"templateRef": {"configMap": "a", "key": "a/../b"}}),
+        "spec.nginx.templateRef.key",
+        "A key must consist of letters",
+    ),
 ]
 
 
@@ -369,7 +376,7 @@ FULL_BALANCER = balancer(
         "loadBalancing": {"policy": "RoundRobin"},
     },
     maximums={"idle": "2h"},
-    nginx={"workerProcesses": 2, "workerConnections": 1024},
+    nginx={"workerProcesses": 2, "workerConnections": 1024, "templateRef": {"configMap": "custom-main", "key": "a.j2"}},
 )
 
 

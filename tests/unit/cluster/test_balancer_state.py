@@ -1,6 +1,8 @@
 """What is remembered of a balancer survives being written, and nothing that a hand wrote there does harm."""
 
+import json
 import string
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,10 +16,12 @@ from wsroute.cluster.balancer_state import (
     MAX_QUARANTINED,
     MAX_WORDS,
     QUARANTINE_KEY,
+    TEMPLATE_KEY,
     BalancerState,
     HostClaim,
     Quarantined,
     Reading,
+    RefusedTemplate,
     claim_size,
     clean_words,
     format_time,
@@ -41,10 +45,16 @@ quarantined = st.builds(
     version=st.text(string.hexdigits, min_size=12, max_size=12),
     message=st.text(max_size=600).map(clean_words),
 )
+refused = st.builds(
+    RefusedTemplate,
+    digest=st.text("0123456789abcdef", min_size=64, max_size=64),
+    message=st.text(max_size=600).map(clean_words),
+)
 states = st.builds(
     BalancerState,
     st.dictionaries(hosts, claims, max_size=20),
     st.dictionaries(st.builds(Key, labels, labels), quarantined, max_size=5),
+    st.none() | refused,
 )
 
 
@@ -52,8 +62,27 @@ states = st.builds(
 def test_what_is_written_is_read_again(state: BalancerState) -> None:
     data = write_state(state)
     assert read_state(data) == Reading(state, whole=True)
-    turned = BalancerState(dict(reversed(list(state.hosts.items()))), dict(reversed(list(state.quarantined.items()))))
+    turned = replace(
+        state,
+        hosts=dict(reversed(list(state.hosts.items()))),
+        quarantined=dict(reversed(list(state.quarantined.items()))),
+    )
     assert write_state(turned) == data
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "x", "[]", "{}", '{"digest": "ab", "message": ""}', '{"digest": 1, "message": ""}', "[" * 4_000]
+)
+def test_a_template_that_a_hand_wrote_down_wrongly_is_not_refused(entry: str) -> None:
+    assert read_state({HOSTS_KEY: "", TEMPLATE_KEY: entry}) == Reading(BalancerState(), whole=True)
+
+
+def test_the_words_of_a_refused_template_are_cleaned() -> None:
+    entry = json.dumps({"digest": "a" * 64, "message": "\x1b[31m" + "x" * 1_000})
+    refused_template = read_state({HOSTS_KEY: "", TEMPLATE_KEY: entry}).state.refused_template
+    assert refused_template is not None
+    assert refused_template.message.isprintable()
+    assert len(refused_template.message) == MAX_WORDS
 
 
 def test_it_reads_well() -> None:

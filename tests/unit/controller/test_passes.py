@@ -212,7 +212,7 @@ async def test_somebody_elses_config_map_is_told_by_the_balancer_until_it_goes(
     theirs = scene.cluster.put(CONFIG_MAPS, name, namespace=SYSTEM, labels=labels, data={"a": "b"})
     await scene.until_settled()
     assert scene.again == [FOREIGN_RETRY]
-    text = f"ConfigMap {SYSTEM}/{name} exists and does not bear our label, so it is left alone: rename or delete it."
+    text = f"ConfigMap {SYSTEM}/{name} exists and does not bear our labels, so it is left alone: rename or delete it."
     assert scene.statuses.said(ConditionType.PROGRAMMED) == (False, "Pending", text)
     assert scene.statuses.said(ConditionType.STALLED)[0] is False
     assert scene.cluster.find(CONFIG_MAPS, name, namespace=SYSTEM) == theirs

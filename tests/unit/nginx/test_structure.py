@@ -1,0 +1,84 @@
+"""The structure of nginx's language, held against an independent parser."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import crossplane
+import pytest
+
+from wsroute.nginx.structure import StructureError, directives
+
+GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*/nginx.conf"))
+
+
+def seen(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    return [(directive.blocks, directive.words) for directive in directives(text)]
+
+
+def flat(parsed: list[dict[str, Any]], blocks: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
+    found = []
+    for directive in parsed:
+        found.append((blocks, directive["directive"]))
+        found += flat(directive.get("block", []), (*blocks, directive["directive"]))
+    return found
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.parent.name)
+def test_it_sees_what_another_parser_sees(file: Path) -> None:
+    payload = crossplane.parse(str(file), single=True, check_ctx=False, check_args=False)
+    assert payload["status"] == "ok", json.dumps(payload["errors"])
+    ours = [(directive.blocks, directive.name) for directive in directives(file.read_text(encoding="utf-8"))]
+    assert ours == flat(payload["config"][0]["parsed"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("# only { a; comment", []),
+        ("a;", [((), ("a",))]),
+        ("a b{c;}d;", [((), ("a", "b")), (("a",), ("c",)), ((), ("d",))]),
+        ("a 'b;{}\"#';", [((), ("a", 'b;{}"#'))]),
+        (r'a "\"\\\n";', [((), ("a", '"\\\n'))]),
+        ("a ${b}c;", [((), ("a", "${b}c"))]),
+        ("a b#c;", [((), ("a", "b#c"))]),
+        ("a b}c;", [((), ("a", "b}c"))]),
+        (r"a b\;c\ d;", [((), ("a", r"b\;c\ d"))]),
+        ("a\n#;\nb;", [((), ("a", "b"))]),
+        ("a {} b {c {}}", [((), ("a",)), ((), ("b",)), (("b",), ("c",))]),
+    ],
+)
+def test_words_and_blocks(text: str, expected: list[Any]) -> None:
+    assert seen(text) == expected
+
+
+def test_a_directive_knows_its_place() -> None:
+    text = "a;\nb  c ; d { e; }"
+    assert [text[found.start : found.end] for found in directives(text)] == ["a;", "b  c ;", "d {", "e;"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a;\n}", 2, 'unexpected "}"'),
+        ("a;\n;", 2, 'unexpected ";"'),
+        ("{", 1, 'unexpected "{"'),
+        ("a { b }", 1, 'unexpected "}"'),
+        ("a\nb", 1, 'the directive "a" has no end'),
+        ("a {\nb;\n", 3, 'the block "a" is not closed'),
+        ('a;\na "b;\n', 2, 'a " is not closed'),
+        ("a 'b'c;", 1, "behind a closing '"),
+        ("a b\\", 1, "a backslash stands at the end"),
+    ],
+)
+def test_what_is_no_configuration(text: str, line: int, words: str) -> None:
+    with pytest.raises(StructureError) as refusal:
+        directives(text)
+    assert words in str(refusal.value)
+    assert refusal.value.line == line
+
+
+def test_it_is_quick_with_whatever_is_long() -> None:
+    for long in ("a;" * 50_000, "a{" * 20_000 + "}" * 20_000, "#" * 200_000, "a " * 100_000 + ";", " " * 200_000):
+        directives(long)
