@@ -28,9 +28,14 @@ _BARE: Final = re.compile(r"[-A-Za-z0-9_~!()*+,=:@&./]+", re.ASCII)
 _BARE_PATH: Final = re.compile(r"/[-A-Za-z0-9_~!()*+,=:@&./]*", re.ASCII)
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_ROUTE: Final = re.compile(rf"{_LABEL}/{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,254}", re.ASCII)
-_COMMENT: Final = re.compile(r"[-A-Za-z0-9 ./_:*,()+]{1,500}", re.ASCII)
+_NAME: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_ROUTE: Final = re.compile(rf"{_LABEL}/{_NAME}(?:\.{_NAME})*", re.ASCII)
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,399}", re.ASCII)
+"""Long enough for an upstream: a namespace of 63 characters, a name of 253, and a number."""
+
+_COMMENT: Final = re.compile(r"[-A-Za-z0-9 ./_:*,()+]{1,1500}", re.ASCII)
+"""Long enough for a host of 253 characters and three routes; nginx reads 4,096 bytes of a comment."""
+
 _HEADER_NAME: Final = re.compile(r"[-!#%&'*+.^_`|~0-9A-Za-z]{1,256}", re.ASCII)
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
