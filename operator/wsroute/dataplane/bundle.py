@@ -76,6 +76,10 @@ def unpack(data: Mapping[str, str], binary_data: Mapping[str, str], *, expected_
             raise BundleError(f"The configuration unpacks to more than {UNPACKED_LIMIT:,} bytes.")
     else:
         raise BundleError(f"The ConfigMap holds neither {FILE_KEY} nor {COMPRESSED_KEY}.")
-    if digest(text) != expected_digest:
+    try:
+        matches = digest(text) == expected_digest
+    except UnicodeEncodeError:
+        matches = False  # half of a surrogate pair, which JSON can hold and no file of ours does
+    if not matches:
         raise BundleError("The configuration does not match its digest; somebody changed one of them.")
     return text
