@@ -24,6 +24,8 @@ from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
 from wsroute.nginx.templating import ENVIRONMENT, Block, macro
 from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
 
+_SCHEMES: Final = {"ws": "http", "wss": "https"}
+
 VERSION_LENGTH: Final = 12
 """Hex digits of a version."""
 
@@ -151,7 +153,7 @@ def _place(paths: Paths, options: Options) -> dict[str, object]:
         ),
         "admin_socket": UnixSocket(paths.admin_socket),
         "user": None if options.user is None else Identifier(options.user),
-        "readiness_port": None if options.readiness_port is None else Integer(options.readiness_port, minimum=1),
+        "readiness_port": None if options.readiness_port is None else _port(options.readiness_port),
     }
 
 
@@ -182,10 +184,10 @@ def _http(
         listeners=[
             _ListenerView(
                 name=Comment(listener.name),
-                port=Integer(listener.port, minimum=1),
-                port_column=Block(Integer(listener.port, minimum=1).ljust(len("default"))),
-                scheme=Identifier({"ws": "http", "wss": "https"}[listener.public_scheme]),
-                public_port=Integer(listener.public_port, minimum=1),
+                port=_port(listener.port),
+                port_column=Block(_port(listener.port).ljust(len("default"))),
+                scheme=Identifier(_SCHEMES.get(str(listener.public_scheme), "")),
+                public_port=_port(listener.public_port),
             )
             for listener in configuration.listeners
         ],
@@ -197,6 +199,10 @@ def _http(
         refuse_socket=UnixSocket(paths.refuse_socket),
         zone=sizes.zone,
     )
+
+
+def _port(number: int) -> Integer:
+    return Integer(number, minimum=1, maximum=65_535)
 
 
 def _hash_view(size: HashSize) -> _HashView:
@@ -218,7 +224,7 @@ def _listen(configuration: Configuration, server: VirtualServer) -> Block:
     ports = {listener.name: listener.port for listener in configuration.listeners}
     if not server.listeners:
         raise EmitError("A server must have a listener.")
-    chosen = [Integer(ports[name], minimum=1) for name in server.listeners]
+    chosen = [_port(ports[name]) for name in server.listeners]
     return Block(_LISTEN(ports=chosen, ipv6=configuration.ipv6).rstrip("\n"))
 
 
