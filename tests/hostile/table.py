@@ -83,7 +83,7 @@ class Results:
         for line in (head, *body):
             yield "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         yield ""
-        yield "R reject, E serve as it is, I ignore, C conflict, D drop the endpoint; -: no place there for such an input."
+        yield "R reject, E serve as it is, I ignore, C conflict, D drop the endpoint; -: such an input can't be there."
         yield from (f"no such field yet: {due.id} ({due.field}): {due.what}" for due in DUE)
         yield from (f"elsewhere: {name}: {where}" for name, where in ELSEWHERE.items())
 

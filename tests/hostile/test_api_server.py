@@ -1,8 +1,9 @@
-"""The catalogue at a real API server: what the schema can tell, it refuses, so that ``kubectl apply`` says it at once."""
+"""The catalogue at a real API server: what the schema can tell, it refuses, and ``kubectl apply`` says it at once."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +13,8 @@ from tests.hostile.catalogue import ROWS, Row, Verdict
 from tests.hostile.table import Column, parameters
 from tests.hostile.world import changed, place_of
 from tests.support import apiserver
-from tests.support.waiting import until
 from wsroute.kube.client import KubeClient
-from wsroute.kube.port import BALANCERS, NAMESPACES, ROUTES, KubeError, RejectedError, Resource
+from wsroute.kube.port import BALANCERS, NAMESPACES, ROUTES, NotFoundError, RejectedError, Resource
 
 Tell = Callable[[str, object], None]
 
@@ -40,15 +40,12 @@ async def client(server: apiserver.ApiServer) -> AsyncIterator[KubeClient]:
     for raw in (OBJECTS["WebSocketRoute"], OBJECTS["WebSocketBalancer"]):
         namespace = raw["metadata"]["namespace"]
         await client.apply(NAMESPACES, {"metadata": {"name": namespace}}, manager="test")
-
-        async def served(raw: Any = raw, namespace: str = namespace) -> bool:
-            try:
-                await client.list(RESOURCES[raw["kind"]], namespace=namespace)
-            except KubeError:
-                return False
-            return True
-
-        await until(served, what="for our kinds")
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(NotFoundError):
+                    await client.list(RESOURCES[raw["kind"]])
+                    break
+                await asyncio.sleep(0.05)
     yield client
     await client.close()
 

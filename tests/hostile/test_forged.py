@@ -1,4 +1,4 @@
-"""What somebody wrote who may write statuses, metadata, or even the generated ConfigMaps: it is recomputed, not believed."""
+"""What somebody wrote who may write statuses, metadata, or generated ConfigMaps: it is recomputed, not believed."""
 
 import json
 import logging
@@ -326,11 +326,10 @@ def test_forged_publications(name: str, annotations: dict[str, str], data: Any, 
 def test_what_an_agent_reads(annotations: dict[str, str] | None) -> None:
     try:
         published = parse_publication({"metadata": {"uid": "u", "annotations": annotations}})
-    except PublicationError as error:
-        assert str(error).isprintable()
-    else:
-        assert published.epoch >= 0
-        assert all(0 <= port < 65_536 for port in published.ports)
+    except PublicationError:
+        return
+    assert published.epoch >= 0
+    assert all(0 <= port < 65_536 for port in published.ports)
 
 
 @tried("G2")

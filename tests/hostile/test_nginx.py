@@ -60,16 +60,15 @@ def test_with_the_checks_bypassed(row: Row, paths: Paths, folder: Path, record_p
     """An emitter refuses it, or it is one argument and nginx takes the file."""
     make = MODELS[row.kind, row.field]
     shape = nginx_tokens.parse(text_of(make(HARMLESS[row.field]), paths)).shape
-    refused = written = 0
+    written = 0
+    words: list[str] = []
     for value in row.inputs:
         if isinstance(value, bool | list | dict):
             continue  # the model is typed, and hashable
         try:
             text = text_of(make(value), paths)
-        except (EmitError, UnicodeEncodeError) as error:
-            assert isinstance(error, EmitError), "a refusal names what is wrong"
-            assert str(error).isprintable()
-            refused += 1
+        except EmitError as error:
+            words.append(str(error))
             continue
         tree = nginx_tokens.parse(text)
         assert tree.shape == shape, value
@@ -77,8 +76,9 @@ def test_with_the_checks_bypassed(row: Row, paths: Paths, folder: Path, record_p
             assert any(is_in(value, word) for found in tree.walk() for word in found.words), value
         check(text, folder)
         written += 1
-    if refused:
-        record_property("refused", refused)
+    assert all(said.isprintable() for said in words)
+    if words:
+        record_property("refused", len(words))
     if written:
         record_property("one argument", written)
 
@@ -142,7 +142,7 @@ def test_a_few_hundred_accepted_strings_in_one_file(paths: Paths, folder: Path) 
     accepted: list[Any] = []
     fields = [leaf for (kind, _), leaf in LEAVES.items() if kind == "WebSocketRoute" and leaf.grammar is not None]
 
-    @settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(leaf=st.sampled_from(fields), data=st.data())
     def draw(leaf: Any, data: st.DataObject) -> None:
         text = data.draw(st.from_regex(leaf.grammar.pattern, fullmatch=True) | texts(leaf.example, leaf.grammar))
@@ -151,7 +151,7 @@ def test_a_few_hundred_accepted_strings_in_one_file(paths: Paths, folder: Path) 
             accepted.append((place_of(leaf.path), text))
 
     draw()
-    assert len(accepted) > 100
+    assert len(accepted) > 50
     world = World()
     hostile = []
     for number, (place, text) in enumerate(accepted):
@@ -160,6 +160,6 @@ def test_a_few_hundred_accepted_strings_in_one_file(paths: Paths, folder: Path) 
     outcome = world.attack(hostile)
     made = world.memo.balancers[BALANCER].made
     assert made is not None
-    assert len(made.configuration.servers) > 100
+    assert len(made.configuration.servers) > 50
     assert outcome.innocent.keys() == base().innocent.keys()
     check(text_of(replace(made.configuration, worker_processes=1), paths), folder)

@@ -1,4 +1,4 @@
-"""The lines of the catalogue that are more than a value of a field: routes, what they refer to, what they compete for."""
+"""The lines of the catalogue that are more than a value: routes, what they refer to, what they compete for."""
 
 from typing import Any
 

@@ -68,21 +68,25 @@ def parse(text: str) -> Directive:
                 words.append(_plain(token[1:-1]))
             case "bare":
                 words.append(_plain(token))
-            case "sign" if token == "}":
-                if words or len(open_blocks) == 1:
-                    raise NginxSyntaxError("unexpected }")
-                open_blocks.pop()
             case "sign":
-                if not words:
-                    raise NginxSyntaxError(f"unexpected {token}")
-                directive = Directive(tuple(words))
-                open_blocks[-1].children.append(directive)
-                if token == "{":
-                    open_blocks.append(directive)
+                _close(token, words, open_blocks)
                 words = []
     if words or len(open_blocks) > 1:
         raise NginxSyntaxError("unexpected end of file")
     return root
+
+
+def _close(sign: str, words: list[str], open_blocks: list[Directive]) -> None:
+    """End a directive, or its head, or a block."""
+    if bool(words) == (sign == "}") or (sign == "}" and len(open_blocks) == 1):
+        raise NginxSyntaxError(f"unexpected {sign}")
+    if sign == "}":
+        open_blocks.pop()
+        return
+    directive = Directive(tuple(words))
+    open_blocks[-1].children.append(directive)
+    if sign == "{":
+        open_blocks.append(directive)
 
 
 def _plain(token: str) -> str:
