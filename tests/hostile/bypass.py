@@ -14,7 +14,7 @@ def _route(*, host: Any = "m.example.com", path: Any = "/ws", port: int = 8080, 
 
 
 def _listener(**changes: Any) -> Configuration:
-    usual = {"name": "ws", "port": 8080, "public_scheme": "ws", "public_port": 80}
+    usual: dict[str, Any] = {"name": "ws", "port": 8080, "public_scheme": "ws", "public_port": 80}
     listener = Listener(**(usual | changes))
     return configuration(listeners=(listener,), servers=[server(listeners=(listener.name,))])
 

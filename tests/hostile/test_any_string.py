@@ -63,6 +63,7 @@ def test_the_objects_hold_every_field() -> None:
             value: Any = {"spec": spec}
             for step in place_of(leaf.path):
                 value = value[step]
-    assert base().node is not None
-    assert base().node.key == (MALLORY, "chat")
-    assert base().node.balancer == BALANCER
+    node = base().node
+    assert node is not None
+    assert node.key == (MALLORY, "chat")
+    assert node.balancer == BALANCER

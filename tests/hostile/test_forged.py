@@ -37,7 +37,7 @@ from wsroute.controller.feed import read_change
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.rollout import SILENCE
 from wsroute.controller.statuses import status_body
-from wsroute.dataplane import names
+from wsroute.dataplane import bundle, names
 from wsroute.dataplane.acknowledgement import parse_acknowledgement
 from wsroute.graph.conditions import MAX_MESSAGE
 from wsroute.graph.model import GraphSettings
@@ -215,6 +215,17 @@ def test_more_routes_than_the_quota() -> None:
     assert len({found.words[1] for found in outcome.tree.walk() if found.words[0] == "server_name"}) == 2 + 1 + len(
         INNOCENTS
     )
+
+
+@tried("L5")
+def test_what_no_config_map_can_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The balancer says so, and what its pods serve stays."""
+    monkeypatch.setattr(bundle, "READABLE_LIMIT", 100)
+    monkeypatch.setattr(bundle, "STORED_LIMIT", 1_000)
+    outcome = World().attack(attacker())
+    assert outcome.text == ""
+    assert "Move some routes to another balancer" in outcome.obstacle
+    assert any(outcome.obstacle in message for message in outcome.said)
 
 
 @tried("L7")

@@ -83,7 +83,7 @@ def test_with_the_checks_bypassed(row: Row, paths: Paths, folder: Path, record_p
         record_property("one argument", written)
 
 
-def is_in(value: Any, word: str) -> bool:
+def is_in(value: str, word: str) -> bool:
     """Whether an argument is the value, or a prefix of ours, which has a slash more or less at its end."""
     return word == value or word.rstrip("/") == value.rstrip("/")
 

@@ -104,7 +104,7 @@ JSON = st.recursive(
 def test_several_places_at_once(changes: list[tuple[tuple[str, tuple[str | int, ...]], Any]]) -> None:
     objects = json.loads(json.dumps(OBJECTS))
     for (kind, place), value in changes:
-        target = objects[kind]
+        target: Any = objects[kind]
         for step in place[:-1]:
             if not isinstance(target, dict | list) or place not in set(places(objects[kind])):
                 break

@@ -261,7 +261,8 @@ def test_many_endpoints_doubles_and_null_lists() -> None:
     doubled = attack_with(slice_with(endpoints=[made.endpoint("10.0.9.1", pod_namespace=MALLORY)] * 3 + same[2:]))
     words = [found.words[1] for found in doubled.tree.walk() if found.words[0] == "server" and len(found.words) > 1]
     assert words.count("10.0.9.1:8080") == 1
-    for nothing in (None, [], [None], [{}], [{"addresses": None}], [{"addresses": [None]}], [{"addresses": []}]):
+    odd: list[Any] = [None, [], [None], [{}], [{"addresses": None}], [{"addresses": [None]}], [{"addresses": []}]]
+    for nothing in odd:
         assert is_refused(attack_with(slice_with(endpoints=nothing)))
 
 
@@ -295,5 +296,6 @@ def test_ports_of_a_slice(ports: Any) -> None:
 
 def test_the_neighbours_are_there() -> None:
     assert len(blocks_of(base().text, INNOCENTS)) == 3 * len(INNOCENTS)
-    assert base().node is not None
-    assert base().node.key == ATTACKED
+    node = base().node
+    assert node is not None
+    assert node.key == ATTACKED

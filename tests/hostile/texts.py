@@ -17,8 +17,8 @@ NASTY: Final = (
     ".", "..", "../..", "/", "//", "/./", "/../", "?", "?a=b", "&", "|", "`id`", "$(id)", "{{ 7*7 }}", "{% raw %}",
     "{# x #}", '";', "';", '"; return 200; #', "} server { listen 81;", "\n}\nserver {", "; include /etc/passwd;",
     "unix:/tmp/x", "127.0.0.1", "::1", "[::1]", "10.0.0.1%eth0", "010.0.0.1", "1e3", "+1", "-1", "0", "0x10", "1_0",
-    "NaN", "null", "true", "yes", "off", "auto", "Prefix\n", "prefix", "http://evil.test/", "//evil.test", "xn--", "xn--a",
-    "a" * 64, "a" * 300, "/" + "a" * 1023, "a" * 5000, '"' * 2500, "\\" * 2500,
+    "NaN", "null", "true", "yes", "off", "auto", "Prefix\n", "prefix", "http://evil.test/", "//evil.test", "xn--",
+    "xn--a", "a" * 64, "a" * 300, "/" + "a" * 1023, "a" * 5000, '"' * 2500, "\\" * 2500,
 )  # fmt: skip
 
 _ALPHABET: Final = "\"'\\${};#~^=@*?%()[]| \t\r\n\0/ab.-:_,<>"

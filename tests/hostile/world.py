@@ -181,7 +181,7 @@ class World:
         said: list[str] = []
         for key, target in status_targets(result, self.memo).items():
             snapshot = state.snapshot()
-            record = (snapshot.routes if key.kind is Kind.ROUTE else snapshot.balancers)[key.key]  # type: ignore[index]
+            record = (snapshot.routes if key.kind is Kind.ROUTE else snapshot.balancers)[key.key]
             due_at(target, record.status, last_write=0.0)
             status_body(target, record.status, now=NOW)
             said += [condition.message for condition in target.conditions]
