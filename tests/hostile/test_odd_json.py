@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.hostile.attacks import OBJECTS, VALUES, WORLD, attack, base, judge
 from tests.hostile.table import tried
 from tests.hostile.texts import EXAMPLES, NASTY
-from tests.hostile.world import attacker, places, spell
+from tests.hostile.world import attacker, changed, places, spell
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import read_all, read_change
 
@@ -102,15 +102,10 @@ JSON = st.recursive(
 @settings(max_examples=40 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(st.sampled_from(VALUES), JSON), min_size=1, max_size=4))
 def test_several_places_at_once(changes: list[tuple[tuple[str, tuple[str | int, ...]], Any]]) -> None:
-    objects = json.loads(json.dumps(OBJECTS))
+    objects: dict[str, Any] = json.loads(json.dumps(OBJECTS))
     for (kind, place), value in changes:
-        target: Any = objects[kind]
-        for step in place[:-1]:
-            if not isinstance(target, dict | list) or place not in set(places(objects[kind])):
-                break
-            target = target[step]
-        else:
-            target[place[-1]] = value
+        if place in set(places(objects[kind])):  # an earlier change may have taken it away
+            objects[kind] = changed(objects[kind], place, value)
     touched = {kind for (kind, _), _ in changes}
     raws = [objects[raw["kind"]] for raw in attacker()] + [objects[kind] for kind in touched if kind not in KINDS]
     outcome = WORLD.attack(raws)
