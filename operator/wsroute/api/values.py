@@ -11,6 +11,9 @@ from typing import Final
 from wsroute.api.grammar import Grammar, Hint
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_SUBDOMAIN_LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+"""Of an object's name: there Kubernetes bounds the whole and not its labels."""
+
 _TOP_LABEL: Final = "[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
 """The last label of a host starts with a letter: what ends in a number is an IP address to browsers (WHATWG URL)."""
 
@@ -29,12 +32,12 @@ digit."""
 
 DNS_SUBDOMAIN: Final = Grammar(
     name="object name",
-    pattern=rf"^{_LABEL}(\.{_LABEL})*$",
+    pattern=rf"^{_SUBDOMAIN_LABEL}(\.{_SUBDOMAIN_LABEL})*$",
     max_length=253,
     sentence="A name must consist of lower-case letters, digits, hyphens and dots, with a letter or digit at both ends",
     example="shared-balancer",
 )
-"""RFC 1123 subdomain: names of Deployments."""
+"""RFC 1123 subdomain as Kubernetes means it: names of Deployments, and of most objects."""
 
 CONFIG_KEY: Final = Grammar(
     name="config key",

@@ -327,7 +327,8 @@ def _text(source: Mapping[str, Any], name: str) -> str:
 
 
 def _integer(value: object, *, default: int) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return value if whole else default  # type: ignore[return-value]
 
 
 def _port(value: object) -> int | None:

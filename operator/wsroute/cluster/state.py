@@ -5,7 +5,8 @@ Watch events and lists race. Three rules keep the state from going back in time 
 - of two records of one object the one with the higher resourceVersion counts (they are comparable within a kind,
   KEP-5504); where one does not parse, the later word counts, and a list always wins;
 - a deletion counts only for the uid that it names, because the end of an old object may be told after the beginning of
-  its successor of the same name; and a uid that was deleted never comes back;
+  its successor of the same name; and a uid that was deleted comes back only with a higher resourceVersion than it went
+  with: an object that lost the label by which it is watched is told to be deleted, and lives;
 - an unknown object that is not newer than the last list is one that the list has already left out.
 """
 
@@ -16,7 +17,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from wsroute.cluster.kinds import KIND_OF, KINDS, Kind, Record
-from wsroute.cluster.objects import Balancer, EndpointSlice, Key, Route, Snapshot
+from wsroute.cluster.objects import Balancer, EndpointSlice, Key, Meta, Route, Snapshot
 
 REMEMBERED_DELETIONS: Final = 4096
 """Deleted uids that each kind remembers; a stale event or list is seconds old, not thousands of deletions."""
@@ -31,7 +32,8 @@ class _Store:
     def __init__(self, kind: Kind) -> None:
         self.objects: dict[Key, Any] = {}
         self.list_version = UNKNOWN_VERSION
-        self.deleted: OrderedDict[str, None] = OrderedDict()
+        self.deleted: OrderedDict[str, int] = OrderedDict()
+        """The resourceVersion with which each uid went."""
         self.meaning = _meaning_of(kind)
         self.shared = False
 
@@ -41,12 +43,19 @@ class _Store:
             self.shared = False
         return self.objects
 
-    def forget(self, uid: str) -> None:
+    def forget(self, uid: str, version: int) -> None:
         if not uid:
             return  # objects from files have none
-        self.deleted[uid] = None
+        before = self.deleted.get(uid, version)
+        self.deleted[uid] = UNKNOWN_VERSION if UNKNOWN_VERSION in (before, version) else max(before, version)
+        self.deleted.move_to_end(uid)
         if len(self.deleted) > REMEMBERED_DELETIONS:
             self.deleted.popitem(last=False)
+
+    def is_gone(self, meta: Meta) -> bool:
+        """Whether a record is an older word on an object than that of its end."""
+        went = self.deleted.get(meta.uid)
+        return went is not None and (UNKNOWN_VERSION in (went, meta.version) or meta.version <= went)
 
 
 class ClusterState:
@@ -85,7 +94,7 @@ class ClusterState:
         kind = KIND_OF[type(record)]
         store = self._stores[kind]
         meta = record.meta
-        if meta.uid in store.deleted:
+        if store.is_gone(meta):
             return False
         known = store.objects.get(meta.key)
         if known is None and UNKNOWN_VERSION < meta.version <= store.list_version:
@@ -94,11 +103,16 @@ class ClusterState:
             return False
         return self._put(kind, store, record)
 
-    def delete(self, kind: Kind, key: Key, uid: str) -> bool:
-        """Take out a deleted object, if it is still the one with that uid. True when there was one."""
+    def delete(self, kind: Kind, key: Key, uid: str, version: int = UNKNOWN_VERSION) -> bool:
+        """Take out a deleted object, if it is still the one with that uid. True when there was one.
+
+        ``version`` is the resourceVersion of its end; without one it never comes back.
+        """
         store = self._stores[kind]
-        store.forget(uid)
         known = store.objects.get(key)
+        if known is not None and known.meta.uid == uid and UNKNOWN_VERSION < version < known.meta.version:
+            return False  # it has come back since
+        store.forget(uid, version)
         if known is None or known.meta.uid != uid:
             return False
         self._remove(kind, store, key)
@@ -121,7 +135,7 @@ class ClusterState:
             known = store.objects.get(meta.key)
             if known is None:
                 # An unknown one that was deleted since the list was made stays deleted.
-                changed |= meta.uid not in store.deleted and self._put(kind, store, record)
+                changed |= not store.is_gone(meta) and self._put(kind, store, record)
             elif meta.version > known.meta.version or UNKNOWN_VERSION in (meta.version, known.meta.version):
                 changed |= self._put(kind, store, record)
         gone = [
@@ -130,7 +144,7 @@ class ClusterState:
             if key not in listed and (known.meta.version <= list_version or list_version == UNKNOWN_VERSION)
         ]
         for key in gone:
-            store.forget(store.objects[key].meta.uid)
+            store.forget(store.objects[key].meta.uid, list_version)
             self._remove(kind, store, key)
         store.list_version = list_version
         return changed or bool(gone)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from wsroute.cluster.kinds import Kind, Record, parse_record
 from wsroute.cluster.objects import Key
-from wsroute.cluster.state import ClusterState
+from wsroute.cluster.parse import parse_version
+from wsroute.cluster.state import UNKNOWN_VERSION, ClusterState
 from wsroute.kube import port
 
 RESOURCES: Final = {
@@ -29,12 +30,14 @@ RESOURCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A watch event. ``record`` is None when the object is gone, or has become unusable, which is the same to us."""
+    """A watch event. ``record`` is None when the object is gone, or has become unusable, which is the same to us until
+    it comes with a higher ``version``."""
 
     kind: Kind
     key: Key
     uid: str
     record: Record | None
+    version: int = UNKNOWN_VERSION
 
 
 def read_change(kind: Kind, raw: Any, *, deleted: bool) -> Change | None:
@@ -46,7 +49,8 @@ def read_change(kind: Kind, raw: Any, *, deleted: bool) -> Change | None:
     if not (isinstance(namespace, str) and isinstance(name, str) and name and isinstance(uid, str)):
         return None
     record = None if deleted else parse_record(kind, raw)
-    return Change(kind, record.meta.key if record is not None else Key(namespace, name), uid, record)
+    key = record.meta.key if record is not None else Key(namespace, name)
+    return Change(kind, key, uid, record, parse_version(metadata.get("resourceVersion")))
 
 
 def read_all(kind: Kind, items: Iterable[Any]) -> list[Record]:
@@ -91,7 +95,7 @@ class Feed:
 
     def _take(self, change: Change) -> None:
         if change.record is None:
-            self._tell(change.kind, self.state.delete(change.kind, change.key, change.uid))
+            self._tell(change.kind, self.state.delete(change.kind, change.key, change.uid, change.version))
         else:
             self._tell(change.kind, self.state.upsert(change.record))
 
@@ -115,7 +119,7 @@ class Feed:
             for key, uid, seen in known
             if key.namespace == namespace and key not in listed and (seen <= version or version < 0)
         ]
-        removed = [self.state.delete(kind, key, uid) for key, uid in gone]
+        removed = [self.state.delete(kind, key, uid, version) for key, uid in gone]
         taken = [self.state.upsert(record) for record in records]
         outstanding = self._outstanding.get(kind, set())
         outstanding.discard(namespace)

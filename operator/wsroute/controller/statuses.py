@@ -142,7 +142,8 @@ class News:
 def news(target: Target, written: Mapping[str, Any]) -> list[News]:
     """What to tell of a change of conditions: each new trouble once, and that the object is served (again)."""
     known = written.get("conditions")
-    before = {kind: (status, reason) for kind, status, reason, *_ in _said(known if isinstance(known, list) else [])}
+    said = _said(known if isinstance(known, list) else [])
+    before = {kind: (status, reason) for kind, status, reason, *_ in said if isinstance(kind, str)}
     told: dict[str, News] = {}
     for condition in target.conditions:
         status, reason = "True" if condition.status else "False", str(condition.reason)

@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+MAX_SOCKETS: Final = 2**31 - 1
+"""Connections that a pod may tell of: what a status can hold (``api.status.Count``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def parse_acknowledgement(text: str) -> Acknowledgement | None:
             "nginx": str(nginx),
             "ipv6": bool(ipv6),
             "failure": failed,
-        } if sockets >= 0 and not isinstance(epoch, bool) and not isinstance(sockets, bool):
+        } if 0 <= sockets <= MAX_SOCKETS and not isinstance(epoch, bool) and not isinstance(sockets, bool):
             failure = _failure(failed)
             if failed is not None and failure is None:
                 return None

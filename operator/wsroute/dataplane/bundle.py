@@ -64,7 +64,8 @@ def unpack(data: Mapping[str, str], binary_data: Mapping[str, str], *, expected_
     """Unpack a file and check its digest. Raises BundleError when it is missing, damaged or too large."""
     if FILE_KEY in data:
         text = data[FILE_KEY]
-        raw = text.encode()
+        # Half of a surrogate pair, which JSON can hold and no file of ours does, becomes something else.
+        raw = text.encode(errors="replace")
     elif COMPRESSED_KEY in binary_data:
         try:
             packed = base64.b64decode(binary_data[COMPRESSED_KEY], validate=True)

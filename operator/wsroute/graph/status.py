@@ -15,6 +15,7 @@ from wsroute.graph.conditions import RolloutView
 from wsroute.graph.model import BalancerNode, RouteNode
 
 MAX_ADDRESSES: Final = 16
+MAX_COUNT: Final = 2**31 - 1
 """What a status holds (``api.status``)."""
 
 
@@ -43,7 +44,7 @@ def balancer_status(
         "observedGeneration": node.generation,
         "routes": {"accepted": len(node.accepted), "rejected": len(node.rejected)},
         "pods": {"total": rollout.ready_pods, "current": rollout.current_pods},
-        "sockets": sockets,
+        "sockets": min(sockets, MAX_COUNT),
         "summary": balancer_summary(
             listeners=node.spec.listeners if node.spec is not None else (),
             accepted=len(node.accepted),

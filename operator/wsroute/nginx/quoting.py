@@ -28,10 +28,22 @@ _BARE: Final = re.compile(r"[-A-Za-z0-9_~!()*+,=:@&./]+", re.ASCII)
 _BARE_PATH: Final = re.compile(r"/[-A-Za-z0-9_~!()*+,=:@&./]*", re.ASCII)
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_ROUTE: Final = re.compile(rf"{_LABEL}/{_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,254}", re.ASCII)
-_COMMENT: Final = re.compile(r"[-A-Za-z0-9 ./_:*,()+]{1,500}", re.ASCII)
+_NAME: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_ROUTE: Final = re.compile(rf"{_LABEL}/{_NAME}(?:\.{_NAME})*", re.ASCII)
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,399}", re.ASCII)
+"""Long enough for an upstream: a namespace of 63 characters, a name of 253, and a number."""
+
+_COMMENT: Final = re.compile(r"[-A-Za-z0-9 ./_:*,()+]{1,1500}", re.ASCII)
+"""Long enough for a host of 253 characters and three routes; nginx reads 4,096 bytes of a comment."""
+
 _HEADER_NAME: Final = re.compile(r"[-!#%&'*+.^_`|~0-9A-Za-z]{1,256}", re.ASCII)
+_RESERVED_HEADER: Final = re.compile(
+    r"host|connection|upgrade|content[-_]length|transfer[-_]encoding|te|trailer|keep[-_]alive|http2[-_]settings|"
+    r"sec[-_]websocket[-_].*|proxy([-_].*)?|forwarded|x[-_]forwarded([-_].*)?|x[-_]real[-_]ip|x[-_]wsroute[-_].*",
+    re.ASCII | re.IGNORECASE,
+)
+"""Headers of the handshake, of framing and of ours: whoever may set one of them can smuggle requests or addresses."""
+
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _IPV6: Final = re.compile(r"[0-9A-Fa-f:.]{2,45}", re.ASCII)
@@ -121,6 +133,8 @@ class HeaderName(Emitted):
     def __new__(cls, value: str) -> Self:
         if not _is(_HEADER_NAME, value):
             raise EmitError(f"A header's name must be an RFC 9110 token without a dollar sign: {_shown(value)}.")
+        if _RESERVED_HEADER.fullmatch(value):
+            raise EmitError(f"A header of the handshake, of framing or of the balancer must not be set: {value}.")
         return str.__new__(cls, value if _BARE.fullmatch(value) else f'"{value}"')
 
 
@@ -222,13 +236,13 @@ class Network(Emitted):
 
 @final
 class Integer(Emitted):
-    """A whole number from ``minimum`` to 2^31-1."""
+    """A whole number from ``minimum`` to ``maximum``."""
 
     __slots__ = ()
 
-    def __new__(cls, value: int, *, minimum: int = 0) -> Self:
-        if type(value) is not int or not minimum <= value <= INTEGER_LIMIT:
-            raise EmitError(f"A number must be a whole one from {minimum} to {INTEGER_LIMIT}: {_shown(value)}.")
+    def __new__(cls, value: int, *, minimum: int = 0, maximum: int = INTEGER_LIMIT) -> Self:
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise EmitError(f"A number must be a whole one from {minimum} to {maximum}: {_shown(value)}.")
         return str.__new__(cls, value)
 
 

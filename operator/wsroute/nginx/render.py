@@ -26,6 +26,8 @@ from wsroute.nginx.skeleton import ListenerView, MainContext, Skeleton, make_ske
 from wsroute.nginx.templating import ENVIRONMENT, Block, macro
 from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
 
+_SCHEMES: Final = {"ws": "http", "wss": "https"}
+
 VERSION_LENGTH: Final = 12
 """Hex digits of a version."""
 
@@ -189,7 +191,7 @@ def _place(paths: Paths, options: Options) -> dict[str, object]:
         ),
         "admin_socket": UnixSocket(paths.admin_socket),
         "user": None if options.user is None else Identifier(options.user),
-        "readiness_port": None if options.readiness_port is None else Integer(options.readiness_port, minimum=1),
+        "readiness_port": None if options.readiness_port is None else _port(options.readiness_port),
     }
 
 
@@ -217,10 +219,10 @@ def _main_context(configuration: Configuration) -> MainContext:
         listeners=tuple(
             ListenerView(
                 name=Comment(listener.name),
-                port=Integer(listener.port, minimum=1),
-                port_column=Block(Integer(listener.port, minimum=1).ljust(len("default"))),
-                scheme=Identifier({"ws": "http", "wss": "https"}[listener.public_scheme]),
-                public_port=Integer(listener.public_port, minimum=1),
+                port=_port(listener.port),
+                port_column=Block(_port(listener.port).ljust(len("default"))),
+                scheme=Identifier(_SCHEMES.get(str(listener.public_scheme), "")),
+                public_port=_port(listener.public_port),
             )
             for listener in configuration.listeners
         ),
@@ -255,6 +257,10 @@ def _http(
     )
 
 
+def _port(number: int) -> Integer:
+    return Integer(number, minimum=1, maximum=65_535)
+
+
 def _hash_view(size: HashSize) -> _HashView:
     return _HashView(max_size=Integer(size.max_size), bucket_size=Integer(size.bucket_size))
 
@@ -274,7 +280,7 @@ def _listen(configuration: Configuration, server: VirtualServer) -> Block:
     ports = {listener.name: listener.port for listener in configuration.listeners}
     if not server.listeners:
         raise EmitError("A server must have a listener.")
-    chosen = [Integer(ports[name], minimum=1) for name in server.listeners]
+    chosen = [_port(ports[name]) for name in server.listeners]
     return Block(_LISTEN(ports=chosen, ipv6=configuration.ipv6).rstrip("\n"))
 
 

@@ -276,6 +276,7 @@ def test_bad_names_are_refused(case: Bad) -> None:
 
 def test_object_names_may_have_dots_and_balancers_stay_short() -> None:
     assert values.DNS_SUBDOMAIN.fault("shared.balancer-1") is None
+    assert values.DNS_SUBDOMAIN.fault("a" * 253) is None, "Kubernetes bounds no label of a name"
     assert values.DNS_SUBDOMAIN.fault("shared..balancer") is not None
     assert values.BALANCER_NAME.fault("a" * 40) is None
     assert "At most 40" in (values.BALANCER_NAME.fault("a" * 41) or "")

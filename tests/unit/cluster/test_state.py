@@ -100,6 +100,20 @@ def test_the_deleted_stay_deleted() -> None:
     assert state.size(Kind.ROUTE) == 0
 
 
+def test_what_lost_the_label_that_it_is_watched_by_comes_back_with_it() -> None:
+    """The watch tells of a deletion then, though the object lives; so does a list that leaves it out."""
+    state = ClusterState()
+    state.upsert(route(version=5))
+    assert state.delete(Kind.ROUTE, CHAT, "u1", 6)
+    assert not state.upsert(route(version=5)), "a late event"
+    assert not state.replace(Kind.ROUTE, [route(version=5)], 5), "a late list"
+    assert state.upsert(route(version=7))
+    assert not state.delete(Kind.ROUTE, CHAT, "u1", 6), "the same end again, told late"
+    assert state.replace(Kind.ROUTE, [], 8)
+    assert not state.upsert(route(version=7))
+    assert state.upsert(route(version=9))
+
+
 def test_what_a_list_left_out_does_not_come_back_by_a_late_event() -> None:
     state = ClusterState()
     state.replace(Kind.ROUTE, [], 20)
@@ -212,18 +226,25 @@ NAMES = ("a", "b", "c")
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Service]], list[tuple[int, list[Service]]]]:
-    """What happened to some Services, as watch events, and lists taken at some of the times."""
+    """What happened to some Services, as watch events, and lists taken at some of the times. What is deleted may come
+    back as itself: a watch with a label selector tells so of an object that loses its label."""
     live: dict[str, Service] = {}
+    hidden: dict[str, str] = {}
     events: list[tuple[str, Service]] = []
     lists: list[tuple[int, list[Service]]] = [(0, [])]
     for version in range(1, draw(st.integers(1, 12)) + 1):
         name = draw(st.sampled_from(NAMES))
-        if name in live and draw(st.booleans()):
+        if name not in live and name in hidden and draw(st.booleans()):
+            live[name] = record(made.service(name, uid=hidden[name], version=version))  # its label is back
+            events.append(("MODIFIED", live[name]))
+        elif name in live and draw(st.booleans()):
             gone = live.pop(name)
+            hidden[name] = gone.meta.uid
             raw = made.service(name, uid=gone.meta.uid, version=version)
             events.append(("DELETED", record(raw)))
         else:
             uid = live[name].meta.uid if name in live else f"{name}-{version}"
+            hidden.pop(name, None)
             port = draw(st.integers(1, 3))
             live[name] = record(made.service(name, uid=uid, version=version, ports=[made.service_port(port)]))
             events.append(("MODIFIED", live[name]))
@@ -250,7 +271,7 @@ def test_any_order_of_events_and_lists_ends_as_the_last_list(
         if what == "list":
             state.replace(Kind.SERVICE, entry[1], entry[0])
         elif entry[0] == "DELETED":
-            state.delete(Kind.SERVICE, entry[1].meta.key, entry[1].meta.uid)
+            state.delete(Kind.SERVICE, entry[1].meta.key, entry[1].meta.uid, entry[1].meta.version)
         else:
             state.upsert(entry[1])
     assert state.snapshot().services == {found.meta.key: found for found in lists[-1][1]}

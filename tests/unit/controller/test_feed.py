@@ -173,12 +173,13 @@ async def test_an_answer_to_our_own_write_counts_at_once_and_its_echo_asks_for_n
     assert world.triggers == 2
 
 
-async def test_an_object_that_becomes_unusable_counts_as_gone() -> None:
+async def test_an_object_that_becomes_unusable_counts_as_gone_until_it_is_usable_again() -> None:
     world = Counted(Kind.ENDPOINT_SLICE)
     world.feed.listed(Kind.ENDPOINT_SLICE, [], 1)
     metadata = {"name": "chat-1", "namespace": "a", "uid": "u", "resourceVersion": "5"}
     labelled = {**metadata, "labels": {"kubernetes.io/service-name": "chat"}}
-    for raw, size in (({"metadata": labelled}, 1), ({"metadata": {**metadata, "resourceVersion": "6"}}, 0)):
+    bare, again = {**metadata, "resourceVersion": "6"}, {**labelled, "resourceVersion": "7"}
+    for raw, size in (({"metadata": labelled}, 1), ({"metadata": bare}, 0), ({"metadata": again}, 1)):
         change = read_change(Kind.ENDPOINT_SLICE, raw, deleted=False)
         assert change is not None
         world.feed.observe(change)

@@ -88,6 +88,12 @@ def test_times_stay_while_the_status_does() -> None:
 # --- news ---
 
 
+@pytest.mark.parametrize("kind", [{}, [], None, 7])
+def test_a_condition_that_a_hand_has_made_is_no_old_news(kind: Any) -> None:
+    odd = {"conditions": [{"type": kind, "status": kind}]}
+    assert [item.reason for item in news(target(), odd)] == ["Programmed"]
+
+
 def test_trouble_is_told_once_for_each_reason() -> None:
     bad = [
         condition(kind, status=False, reason=Reason.INVALID, message=f"{kind} is wrong")

@@ -30,6 +30,7 @@ def test_it_comes_back_as_it_was_sent() -> None:
         {"epoch": "3"},
         {"epoch": True},
         {"sockets": -1},
+        {"sockets": 2**31},
         {"nginx": None},
         {"ipv6": 1},
         {"failure": []},

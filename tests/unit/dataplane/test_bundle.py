@@ -40,6 +40,7 @@ def test_a_file_that_cannot_fit_is_refused_with_a_way_out() -> None:
     [
         ({}, {}, "neither"),
         ({"nginx.conf": "changed"}, {}, "digest"),
+        ({"nginx.conf": "\ud800"}, {}, "digest"),
         ({}, {"nginx.conf.gz": "%%%"}, "damaged"),
         ({}, {"nginx.conf.gz": base64.b64encode(b"no gzip").decode()}, "damaged"),
         ({}, {"nginx.conf.gz": base64.b64encode(gzip.compress(b"cut short")[:-9]).decode()}, "damaged"),

@@ -70,6 +70,12 @@ def test_balancer() -> None:
     }
 
 
+def test_a_balancer_with_more_sockets_than_a_status_can_hold() -> None:
+    node = made.balancer_node([made.balancer()])
+    status = balancer_status(node, [], rollout=DONE, version="", sockets=2**33)
+    WebSocketBalancerStatus.model_validate(status)
+
+
 def test_invalid_balancer() -> None:
     node = made.balancer_node([made.balancer(spec={"nonsense": 1})])
     rollout = RolloutView(0, 0, 0)
