@@ -42,9 +42,9 @@ def helm(*arguments: str, values: Json | None = None, kubeconfig: Path | None = 
     return done.stdout
 
 
-def template(values: Json | None = None) -> list[Json]:
-    """What the chart renders for the namespace of the kustomize base."""
-    return objects(helm("template", "wsroute", str(CHART), "--namespace", install.NAMESPACE, values=values))
+def template(values: Json | None = None, *, namespace: str = install.NAMESPACE) -> list[Json]:
+    """What the chart renders for a namespace; without one, for that of the kustomize base."""
+    return objects(helm("template", "wsroute", str(CHART), "--namespace", namespace, values=values))
 
 
 def kustomize(*folders: str, images: Mapping[str, str]) -> list[Json]:
