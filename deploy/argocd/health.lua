@@ -1,4 +1,4 @@
--- The health of a WebSocketRoute or a WebSocketBalancer for Argo CD: one script for both. argocd-cm.yaml brings it in.
+-- The health of a WebSocketRoute or a WebSocketBalancer for Argo CD: one script for both. kustomization.yaml brings it in.
 --
 -- Degraded is what waits for an edit: Argo CD gives up a sync over it, so what may mend itself (a Service that the same sync
 -- is about to make, pods that start) is Progressing.

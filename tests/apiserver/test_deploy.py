@@ -262,3 +262,19 @@ def test_the_notes_say_what_to_do_next(values: Json) -> None:
     assert ("--set balancer.enabled=true" in notes) == (not values)
     assert ("kubectl label namespace TEAM wsroute.dev/balancer=shared" in notes) == (values == BOTH)
     assert "kubectl delete crd websocketroutes.wsroute.dev websocketbalancers.wsroute.dev" in notes
+
+
+def test_argo_cds_settings_get_two_keys_and_keep_their_others(server: CurrentCluster) -> None:
+    server.kubectl("create", "namespace", "argocd")
+    server.kubectl("-n", "argocd", "create", "configmap", "argocd-cm", "--from-literal=url=https://cd.example.com")
+    server.kubectl("apply", "--server-side", "-k", str(CHART.parents[1] / "argocd"))
+    data = yaml.safe_load(server.kubectl("-n", "argocd", "get", "configmap", "argocd-cm", "-o", "yaml"))["data"]
+    script = (CHART.parents[1] / "argocd" / "health.lua").read_text()
+    keys = [f"resource.customizations.health.wsroute.dev_{kind}" for kind in ("WebSocketRoute", "WebSocketBalancer")]
+    assert data == {"url": "https://cd.example.com", **dict.fromkeys(keys, script)}
+
+
+def test_argo_cds_application_gives_the_chart_values_that_it_takes() -> None:
+    application = yaml.safe_load((CHART.parents[1] / "argocd" / "application.yaml").read_text())
+    values = application["spec"]["source"]["helm"]["valuesObject"]
+    assert template(values, namespace=application["spec"]["destination"]["namespace"])

@@ -83,9 +83,9 @@ class Watching:
         registry = kopf.OperatorRegistry()
         register(registry, sink, self._scope.kinds)
         register_login(registry, self._kubeconfig)
-        register_insistence(registry)
 
         async def operate(stop: asyncio.Event) -> None:
+            register_insistence(registry, stop)
             await kopf.operator(
                 registry=registry,
                 settings=kopf_settings(discover=not self._scope.listed),
@@ -140,26 +140,26 @@ async def supervise(
         await asyncio.sleep(next(delays))
 
 
-def register_insistence(registry: kopf.OperatorRegistry) -> None:
+def register_insistence(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
     """Have :func:`insist` run beside kopf. It has to be younger than kopf to see its end."""
     tasks: list[asyncio.Task[None]] = []
 
     async def start(**_: Any) -> None:
-        tasks.append(asyncio.create_task(insist(), name="insist"))
+        tasks.append(asyncio.create_task(insist(stop), name="insist"))
 
     kopf.on.startup(id="insist", registry=registry)(start)
 
 
-async def insist(pause: float = INSIST) -> None:
-    """See to it that a kopf that fails comes to its end.
+async def insist(stop: asyncio.Event, pause: float = INSIST) -> None:
+    """See to it that a kopf that fails comes to its end; one that is told to stop does so by itself.
 
-    It then cancels every younger task of its loop, this one too. A watch that waits for the API server's answer or for
-    a new login at that moment takes it for a pause, and goes on for ever (``kopf._cogs.clients.api.stream``): half a
-    minute later kopf kills the process. Told a second time, such a watch ends.
+    When it fails it cancels every younger task of its loop, this one too. A watch that waits for the API server's
+    answer or for a new login at that moment takes it for a pause, and goes on for ever
+    (``kopf._cogs.clients.api.stream``): half a minute later kopf kills the process. Told again, such a watch ends.
     """
     beginning = asyncio.all_tasks()
     try:
-        await asyncio.Event().wait()
+        await stop.wait()
     except asyncio.CancelledError:
         while left := asyncio.all_tasks() - beginning:
             await asyncio.sleep(pause)

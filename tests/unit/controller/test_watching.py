@@ -156,7 +156,7 @@ async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
             swallowed.set()
         await asyncio.Event().wait()
 
-    insisting = asyncio.create_task(insist(pause=0.001))
+    insisting = asyncio.create_task(insist(asyncio.Event(), pause=0.001))
     await asyncio.sleep(0)
     watch = asyncio.create_task(deaf())
     await asyncio.sleep(0)
@@ -166,3 +166,10 @@ async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
     assert swallowed.is_set()
     assert watch.cancelled()
     assert insisting.cancelled()
+
+
+async def test_a_kopf_that_is_told_to_stop_need_not_wait_for_us() -> None:
+    stop = asyncio.Event()
+    insisting = asyncio.create_task(insist(stop))
+    stop.set()
+    await asyncio.wait_for(insisting, timeout=5)

@@ -165,12 +165,6 @@ def test_a_reason_of_a_later_version_is_progressing_unless_stalled() -> None:
     assert health(found)[0] == PROGRESSING
 
 
-def test_the_patch_for_argocd_holds_the_script_for_both_kinds() -> None:
-    patch = yaml.safe_load((DEPLOY / "argocd" / "argocd-cm.yaml").read_text())
-    keys = [f"resource.customizations.health.wsroute.dev_{kind}" for kind in TYPES]
-    assert patch == {"data": dict.fromkeys(keys, SCRIPT)}
-
-
 def test_the_application_installs_the_chart_as_the_base_does() -> None:
     spec = yaml.safe_load((DEPLOY / "argocd" / "application.yaml").read_text())["spec"]
     assert (DEPLOY.parent / spec["source"]["path"] / "Chart.yaml").exists()
