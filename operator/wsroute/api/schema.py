@@ -4,7 +4,7 @@ pydantic's JSON Schema is turned into a structural schema (Kubernetes, "Specifyi
 line, no titles, no unions with null, no ``additionalProperties: false`` and no defaults. What the grammars and rules of
 the models demand becomes CEL, so that ``kubectl apply`` answers with the operator's own sentences.
 
-``python -m wsroute.api.schema`` writes the files in ``crds/``.
+``python -m wsroute.api.schema`` writes the files in ``crds/``, and the chart's copies of them.
 """
 
 import sys
@@ -23,6 +23,9 @@ from wsroute.api.v1alpha1 import GROUP, VERSION, WebSocketBalancerSpec, WebSocke
 Schema = dict[str, Any]
 
 _HEAD: Final = "# Generated from the models in wsroute/api by `make crds`. Edit those.\n"
+
+FOLDERS: Final = ("crds", "deploy/helm/wsroute/files/crds")
+"""Where the files are; a chart can't name files outside of itself."""
 
 _DROPPED: Final = ("title", "default", "const")
 """Keywords of pydantic that a CRD does not need or does not allow."""
@@ -235,10 +238,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def main(folder: str = "crds") -> None:
-    """Write the files into a folder."""
-    for name, text in crd_yaml().items():
-        Path(folder, name).write_text(text, encoding="utf-8")
+def main(*folders: str) -> None:
+    """Write the files into folders."""
+    for folder in folders or FOLDERS:
+        for name, text in crd_yaml().items():
+            Path(folder, name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,10 @@ class ClusterState:
         """How many objects of a kind there are."""
         return len(self._stores[kind].objects)
 
+    def known(self, kind: Kind) -> list[tuple[Key, str, int]]:
+        """Key, uid and resourceVersion of each object of a kind."""
+        return [(key, found.meta.uid, found.meta.version) for key, found in self._stores[kind].objects.items()]
+
     def upsert(self, record: Record) -> bool:
         """Take in an added or changed object. True when a pass could come to another result because of it."""
         kind = KIND_OF[type(record)]

@@ -5,7 +5,7 @@ listed: before that a pass would see objects missing.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ def read_all(kind: Kind, items: Iterable[Any]) -> list[Record]:
 class Feed:
     """Feeds a state. ``changed`` is called whenever a pass could come to another result.
 
-    ``split`` are the kinds that are listed for each of ``namespaces`` apart: they are complete when each was listed.
+    ``split`` has the kinds that are listed for each of some namespaces apart: they are complete when each was listed.
     """
 
     def __init__(
@@ -69,8 +69,7 @@ class Feed:
         state: ClusterState,
         *,
         changed: Callable[[], None],
-        split: Iterable[Kind] = (),
-        namespaces: Sequence[str] = (),
+        split: Mapping[Kind, Sequence[str]] = {},
     ) -> None:
         self.state = state
         self.revision = 0
@@ -79,7 +78,7 @@ class Feed:
         """Set once every kind has been listed."""
         self._changed = changed
         self._listeners: list[Callable[[Record], None]] = []
-        self._outstanding = {kind: set(namespaces) for kind in split}
+        self._outstanding = {kind: set(namespaces) for kind, namespaces in split.items()}
 
     def listen(self, listener: Callable[[Record], None]) -> None:
         """Have each record told that a watch shows, also when no pass could come to another result because of it. The
@@ -111,13 +110,12 @@ class Feed:
         self._tell(kind, changed=False)
 
     def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
-        """Take in a list of a kind's objects in one namespace; those of other namespaces stay."""
+        """Take in a list of a kind's objects in one namespace (or of the Namespace itself); those of others stay."""
         listed = {record.meta.key for record in records}
-        known = self._known(kind)
         gone = [
             (key, uid)
-            for key, uid, seen in known
-            if key.namespace == namespace and key not in listed and (seen <= version or version < 0)
+            for key, uid, seen in self.state.known(kind)
+            if (key.namespace or key.name) == namespace and key not in listed and (seen <= version or version < 0)
         ]
         removed = [self.state.delete(kind, key, uid, version) for key, uid in gone]
         taken = [self.state.upsert(record) for record in records]
@@ -129,6 +127,10 @@ class Feed:
         for record in records:
             self._show(record)
 
+    def pass_over(self, namespace: str, kind: Kind) -> None:
+        """Go on without a kind's objects in one namespace, which we are not let list. What is known of them stays."""
+        self.listed_in(namespace, kind, [], 0)
+
     def wrote(self, kind: Kind, raw: Any) -> None:
         """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""
         change = read_change(kind, raw, deleted=False)
@@ -138,16 +140,6 @@ class Feed:
     def _show(self, record: Record) -> None:
         for listener in self._listeners:
             listener(record)
-
-    def _known(self, kind: Kind) -> list[tuple[Key, str, int]]:
-        snapshot = self.state.snapshot()
-        by_kind: dict[Kind, Any] = {
-            Kind.BALANCER: snapshot.balancers,
-            Kind.POD: snapshot.pods,
-            Kind.DEPLOYMENT: snapshot.deployments,
-            Kind.CONFIG_MAP: snapshot.config_maps,
-        }
-        return [(key, record.meta.uid, record.meta.version) for key, record in by_kind[kind].items()]
 
     def _tell(self, kind: Kind, changed: bool) -> None:
         if changed and kind is not Kind.CONFIG_MAP:

@@ -5,22 +5,21 @@ never sees drift and an object can be deleted while no operator runs. They are t
 record says what is wrong with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import kopf
 
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import RESOURCES, Change, read_change
-from wsroute.controller.resync import WATCHED
 
 Sink = Callable[[Kind, Change | None, bool], None]
 """Takes a kind, what happened to which object (None when that can't be told) and whether kopf has listed anew."""
 
 
-def register(registry: kopf.OperatorRegistry, sink: Sink) -> None:
-    """Register one handler for each cluster-wide kind."""
-    for kind in WATCHED:
+def register(registry: kopf.OperatorRegistry, sink: Sink, kinds: Iterable[Kind]) -> None:
+    """Register one handler for each of these kinds."""
+    for kind in kinds:
         _register_kind(registry, sink, kind)
 
 

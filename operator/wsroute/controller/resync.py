@@ -3,6 +3,9 @@
 kopf tells of what changed while its watch stood. Whatever was deleted during a gap it never tells, so every kind is
 listed by ourselves: once before the first pass, every ten minutes, at once after kopf has listed a kind anew (an event
 without a type), and soon after kopf was started. A list that fails changes nothing: the last known stays.
+
+Where the operator has a list of namespaces, one of them may refuse it: its Role was deleted, which a team can do, or
+there is no such namespace. The others must not wait for it, so it is passed over until it lets itself be listed.
 """
 
 import asyncio
@@ -15,13 +18,13 @@ from wsroute.cluster.kinds import Kind, Record
 from wsroute.cluster.parse import SERVICE_NAME_LABEL, parse_version
 from wsroute.controller.feed import RESOURCES, Feed, read_all
 from wsroute.kube.backoff import Backoff, jitter
-from wsroute.kube.port import ClusterClient, Json, KubeError
+from wsroute.kube.port import ClusterClient, ForbiddenError, Json, KubeError
 from wsroute.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 WATCHED: Final = (Kind.ROUTE, Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NAMESPACE)
-"""The cluster-wide kinds."""
+"""The kinds that teams have, and their namespaces."""
 
 SELECTORS: Final = {Kind.ENDPOINT_SLICE: SERVICE_NAME_LABEL}
 """Label selectors, for the lists and for kopf's watches alike: slices of no Service are of no interest."""
@@ -32,12 +35,16 @@ PERIOD: Final = 600.0
 APART: Final = 5.0
 """Seconds between two lists that were asked for: a relist shows as many events as there are objects."""
 
+REFUSALS: Final = 6
+"""Refused lists in a row after which a namespace is passed over: half a minute, in which an API server that has just
+started comes to know its Roles."""
+
 CHUNK: Final = 200
 """Objects that are read without letting other tasks run in between."""
 
 
 class Resync:
-    """Lists the watched kinds, each in a task of its own."""
+    """Lists the watched kinds, each in a task of its own, and in each of ``namespaces`` apart when there are any."""
 
     def __init__(
         self,
@@ -46,6 +53,7 @@ class Resync:
         metrics: Metrics,
         *,
         kinds: Sequence[Kind] = WATCHED,
+        namespaces: Sequence[str] = (),
         period: float = PERIOD,
         apart: float = APART,
         backoff: Backoff | None = None,
@@ -56,11 +64,17 @@ class Resync:
         self._period = period
         self._apart = apart
         self._backoff = backoff or Backoff(first=0.5, cap=30.0)
-        self._wanted = {kind: asyncio.Event() for kind in kinds}
+        places: Sequence[str | None] = namespaces or (None,)
+        self._wanted = {(kind, namespace): asyncio.Event() for kind in kinds for namespace in places}
+        self._listed: set[Kind] = set()
+        """The kinds that could be listed anywhere."""
+        self._passed_over: set[tuple[Kind, str | None]] = set()
 
     def request(self, kind: Kind) -> None:
         """Ask for a list of a kind, because its watch has had a gap."""
-        self._wanted[kind].set()
+        for (wanted, _), event in self._wanted.items():
+            if wanted is kind:
+                event.set()
 
     def request_all(self) -> None:
         """Ask for a list of each kind."""
@@ -70,14 +84,13 @@ class Resync:
     async def run(self) -> None:
         """List until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for kind in self._wanted:
-                tasks.create_task(self._keep_listing(kind), name=f"resync {kind}")
+            for (kind, namespace), wanted in self._wanted.items():
+                tasks.create_task(self._keep_listing(kind, namespace, wanted), name=f"resync {_title(kind, namespace)}")
 
-    async def _keep_listing(self, kind: Kind) -> None:
-        wanted = self._wanted[kind]
+    async def _keep_listing(self, kind: Kind, namespace: str | None, wanted: asyncio.Event) -> None:
         while True:
             wanted.clear()
-            await self._list_until_it_works(kind)
+            await self._list_until_it_works(kind, namespace)
             # The pause comes after the list, so that an isolated request is answered at once.
             await asyncio.sleep(self._apart)
             try:
@@ -86,22 +99,50 @@ class Resync:
             except TimeoutError:
                 continue
 
-    async def _list_until_it_works(self, kind: Kind) -> None:
+    async def _list_until_it_works(self, kind: Kind, namespace: str | None) -> None:
         resource = RESOURCES[kind]
         for failures, delay in enumerate(self._backoff):
             started = time.perf_counter()
             try:
-                listing = await self._client.list(resource, label_selector=SELECTORS.get(kind, ""))
+                listing = await self._client.list(resource, namespace=namespace, label_selector=SELECTORS.get(kind, ""))
             except KubeError as error:
                 self._metrics.resync_failures.labels(kind).inc()
                 if failures == 0:
-                    logger.warning("%s can't be listed; what is known stays, and it is tried again. %s", kind, error)
+                    what = _title(kind, namespace)
+                    logger.warning("%s can't be listed; what is known stays, and it is tried again. %s", what, error)
+                if namespace is not None and failures >= REFUSALS - 1 and self._refused_here_alone(kind, error):
+                    self._pass_over(kind, namespace)
                 await asyncio.sleep(max(delay, min(error.retry_after or 0.0, 60.0)))
                 continue
             records = await _read(kind, listing.items)
-            self._feed.listed(kind, records, parse_version(listing.resource_version))
+            self._listed.add(kind)
+            self._passed_over.discard((kind, namespace))
+            version = parse_version(listing.resource_version)
+            if namespace is None:
+                self._feed.listed(kind, records, version)
+            else:
+                self._feed.listed_in(namespace, kind, records, version)
             self._metrics.resync_seconds.labels(kind).observe(time.perf_counter() - started)
             return
+
+    def _refused_here_alone(self, kind: Kind, error: KubeError) -> bool:
+        """Whether it is this namespace that refuses us, and not the API server as a whole."""
+        return isinstance(error, ForbiddenError) and error.status == 403 and kind in self._listed
+
+    def _pass_over(self, kind: Kind, namespace: str) -> None:
+        if (kind, namespace) in self._passed_over:
+            return
+        self._passed_over.add((kind, namespace))
+        logger.error(
+            "There is no right to list %s, or no such namespace: nothing new is learnt of it until there is. The other "
+            "namespaces go on.",
+            _title(kind, namespace),
+        )
+        self._feed.pass_over(namespace, kind)
+
+
+def _title(kind: Kind, namespace: str | None) -> str:
+    return kind if namespace is None else f"{kind} in {namespace}"
 
 
 async def _read(kind: Kind, items: list[Json]) -> list[Record]:

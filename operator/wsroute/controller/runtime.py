@@ -23,6 +23,7 @@ from wsroute.controller.feed import Feed
 from wsroute.controller.following import FOLLOWED, follow_all
 from wsroute.controller.passes import Passes
 from wsroute.controller.resync import Resync
+from wsroute.controller.scope import follow_namespaces, scope_of
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.watching import Watching
 from wsroute.controller.writer import Writer
@@ -52,9 +53,10 @@ SETTLED: Final = 20.0
 class OperatorConfig:
     """What the operator is told.
 
-    ``namespaces`` are those in which balancers may live, with their Deployments and pods. ``default_balancer`` takes
-    the routes that name none. ``identity`` belongs to one run of one process. Without ``kubeconfig`` it is a pod.
-    ``http_host`` None means all addresses.
+    ``namespaces`` are those in which balancers may live, with their Deployments and pods. Routes are looked for there
+    and in ``watched``, or in all namespaces when that is empty. ``default_balancer`` takes the routes that name none.
+    ``identity`` belongs to one run of one process. Without ``kubeconfig`` it is a pod. ``http_host`` None means all
+    addresses.
     """
 
     namespaces: tuple[str, ...]
@@ -62,6 +64,7 @@ class OperatorConfig:
     lease_namespace: str
     lease_name: str
     identity: str
+    watched: tuple[str, ...] = ()
     http_host: str | None = None
     http_port: int = 8080
     kubeconfig: Path | None = None
@@ -75,9 +78,15 @@ class Operator:
         self.metrics = Metrics()
         self._client = client
         self._loop = PassLoop(self._pass)
-        self._feed = Feed(ClusterState(), changed=self._loop.trigger, split=FOLLOWED, namespaces=config.namespaces)
-        self._resync = Resync(client, self._feed, self.metrics)
-        self._watching = Watching(self._feed, self._resync, self.metrics, kubeconfig=config.kubeconfig)
+        self._scope = scope_of(config.watched, config.namespaces)
+        split = {**dict.fromkeys(FOLLOWED, config.namespaces), **self._scope.split}
+        self._feed = Feed(ClusterState(), changed=self._loop.trigger, split=split)
+        self._resync = Resync(
+            client, self._feed, self.metrics, kinds=self._scope.kinds, namespaces=self._scope.namespaces
+        )
+        self._watching = Watching(
+            client, self._feed, self._resync, self.metrics, scope=self._scope, kubeconfig=config.kubeconfig
+        )
         self._elector = Elector(
             client,
             namespace=config.lease_namespace,
@@ -114,6 +123,7 @@ class Operator:
                     ("events", self._events.run()),
                     ("leadership", self._follow_leadership()),
                     ("follow", self._follow()),
+                    ("namespaces", self._follow_namespaces()),
                     ("resync", self._resync.run()),
                     ("watch", self._watching.run()),
                 )
@@ -141,6 +151,9 @@ class Operator:
 
     def _follow(self) -> Coroutine[Any, Any, None]:
         return follow_all(self._client, self._feed, self.metrics, namespaces=self.config.namespaces)
+
+    def _follow_namespaces(self) -> Coroutine[Any, Any, None]:
+        return follow_namespaces(self._client, self._feed, self.metrics, self._scope)
 
     async def _follow_leadership(self) -> None:
         """Make a pass on winning: everything is known, nothing has been written by us."""

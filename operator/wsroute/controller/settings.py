@@ -13,9 +13,14 @@ from wsroute.kube.backoff import Backoff
 PREFIX: Final = "wsroute.dev"
 
 
-def kopf_settings() -> kopf.OperatorSettings:
-    """Fresh settings; kopf changes the object that it is given, so each start gets its own."""
+def kopf_settings(*, discover: bool = True) -> kopf.OperatorSettings:
+    """Fresh settings; kopf changes the object that it is given, so each start gets its own.
+
+    ``discover`` says whether it may watch all Namespaces and definitions of custom resources; else it takes the
+    namespaces as it is given them, and the resources as they are when it starts.
+    """
     settings = kopf.OperatorSettings()
+    settings.scanning.disabled = not discover
     # Endless: with kopf's own eight tries a minute of trouble, or one missing right, ends the operator.
     settings.networking.error_backoffs = Backoff(first=1.0, cap=30.0)
     settings.networking.connect_timeout = 5.0

@@ -20,8 +20,10 @@ from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Change, Feed
 from wsroute.controller.handlers import register
 from wsroute.controller.resync import Resync
+from wsroute.controller.scope import Scope
 from wsroute.controller.settings import kopf_settings, register_login
 from wsroute.kube.backoff import Backoff
+from wsroute.kube.port import ROUTES, ClusterClient, KubeError, NotFoundError
 from wsroute.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ SETTLE: Final = 5.0
 CLOSING: Final = 0.25
 """Seconds that kopf's connections get to close; its HTTP library has no way to wait for that."""
 
+INSIST: Final = 2.0
+"""Seconds that kopf's tasks get to end when it fails, before they are told again."""
+
 IDENTITY: Any = "wsroute"
 """kopf's name for itself. It would ask for the user's, which a container's user does not have."""
 
@@ -44,7 +49,18 @@ RunKopf = Callable[[], Awaitable[None]]
 class Watching:
     """kopf under supervision."""
 
-    def __init__(self, feed: Feed, resync: Resync, metrics: Metrics, *, kubeconfig: Path | None) -> None:
+    def __init__(
+        self,
+        client: ClusterClient,
+        feed: Feed,
+        resync: Resync,
+        metrics: Metrics,
+        *,
+        scope: Scope,
+        kubeconfig: Path | None,
+    ) -> None:
+        self._client = client
+        self._scope = scope
         self._feed = feed
         self._resync = resync
         self._metrics = metrics
@@ -55,6 +71,8 @@ class Watching:
         await supervise(self._run_once, self._resync, self._metrics)
 
     async def _run_once(self) -> None:
+        if self._scope.listed:
+            await self._find_routes()
         loop = asyncio.get_running_loop()
 
         def sink(kind: Kind, change: Change | None, listed_anew: bool) -> None:
@@ -63,14 +81,16 @@ class Watching:
         # kopf warns that it gets no signals in a thread, which is as it should be.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         registry = kopf.OperatorRegistry()
-        register(registry, sink)
+        register(registry, sink, self._scope.kinds)
         register_login(registry, self._kubeconfig)
 
         async def operate(stop: asyncio.Event) -> None:
+            register_insistence(registry, stop)
             await kopf.operator(
                 registry=registry,
-                settings=kopf_settings(),
-                clusterwide=True,
+                settings=kopf_settings(discover=not self._scope.listed),
+                clusterwide=not self._scope.listed,
+                namespaces=self._scope.namespaces,
                 stop_flag=stop,
                 identity=IDENTITY,
             )
@@ -78,6 +98,16 @@ class Watching:
             await asyncio.sleep(CLOSING)
 
         await OwnLoop(operate).run()
+
+    async def _find_routes(self) -> None:
+        """Raise NotFoundError while the custom resources aren't there. With a list of namespaces kopf does not watch
+        their definitions and looks for them only when it starts, so it must not start too early."""
+        try:
+            await self._client.list(ROUTES, namespace=self._scope.namespaces[0])
+        except NotFoundError:
+            raise
+        except KubeError:
+            return  # kopf has its own patience with everything else
 
     def _take(self, kind: Kind, change: Change | None, listed_anew: bool) -> None:
         self._metrics.events.labels(kind).inc()
@@ -108,6 +138,34 @@ async def supervise(
         if time.monotonic() - started > GOOD_RUN:
             delays = iter(policy)
         await asyncio.sleep(next(delays))
+
+
+def register_insistence(registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    """Have :func:`insist` run beside kopf. It has to be younger than kopf to see its end."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def start(**_: Any) -> None:
+        tasks.append(asyncio.create_task(insist(stop), name="insist"))
+
+    kopf.on.startup(id="insist", registry=registry)(start)
+
+
+async def insist(stop: asyncio.Event, pause: float = INSIST) -> None:
+    """See to it that a kopf that fails comes to its end; one that is told to stop does so by itself.
+
+    When it fails it cancels every younger task of its loop, this one too. A watch that waits for the API server's
+    answer or for a new login at that moment takes it for a pause, and goes on for ever
+    (``kopf._cogs.clients.api.stream``): half a minute later kopf kills the process. Told again, such a watch ends.
+    """
+    beginning = asyncio.all_tasks()
+    try:
+        await stop.wait()
+    except asyncio.CancelledError:
+        while left := asyncio.all_tasks() - beginning:
+            await asyncio.sleep(pause)
+            for task in left:
+                task.cancel()
+        raise
 
 
 class OwnLoop:

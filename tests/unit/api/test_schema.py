@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from wsroute.api import values
 from wsroute.api.grammar import Grammar
-from wsroute.api.schema import BALANCER, KINDS, ROUTE, Kind, crd, crd_yaml, main
+from wsroute.api.schema import BALANCER, FOLDERS, KINDS, ROUTE, Kind, crd, crd_yaml, main
 
-CRDS = Path(__file__).parents[3] / "crds"
+ROOT = Path(__file__).parents[3]
 
 COLUMNS = {
     "WebSocketRoute": "Hosts URL Endpoints Ready Reason Age",
@@ -47,9 +47,10 @@ def node(kind: Kind, path: str) -> dict[str, Any]:
     return dict(nodes(root(kind)))[path]
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("name", crd_yaml())
-def test_the_files_are_what_the_models_say(name: str) -> None:
-    assert (CRDS / name).read_text(encoding="utf-8") == crd_yaml()[name], "run `make crds`"
+def test_the_files_are_what_the_models_say(folder: str, name: str) -> None:
+    assert (ROOT / folder / name).read_text(encoding="utf-8") == crd_yaml()[name], "run `make crds`"
 
 
 def test_writing_the_files(tmp_path: Path) -> None:

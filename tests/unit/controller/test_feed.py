@@ -17,9 +17,20 @@ from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Change, Feed, read_change
 from wsroute.controller.following import FOLLOWED, addresses_of, follow_all
 from wsroute.controller.resync import WATCHED, Resync
+from wsroute.controller.scope import Scope, follow_namespaces, scope_of
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import CONFIG_MAPS, NODES, PODS, SERVICES, ForbiddenError, KubeError, Resource, UnavailableError
+from wsroute.kube.port import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    ForbiddenError,
+    KubeError,
+    Resource,
+    UnavailableError,
+)
 from wsroute.observability.metrics import Metrics
 
 SYSTEM, OTHER = "wsroute-system", "wsroute-other"
@@ -43,7 +54,7 @@ class Counted:
     def __init__(self, *kinds: Kind, namespaces: tuple[str, ...] = ()) -> None:
         self.triggers = 0
         self.state = ClusterState(kinds=kinds)
-        self.feed = Feed(self.state, changed=self.count, split=FOLLOWED, namespaces=namespaces)
+        self.feed = Feed(self.state, changed=self.count, split=dict.fromkeys(FOLLOWED, namespaces))
 
     def count(self) -> None:
         self.triggers += 1
@@ -121,6 +132,118 @@ async def test_a_list_that_fails_empties_nothing_and_is_tried_again(caplog: pyte
         await until(lambda: world.state.size(Kind.SERVICE) == 0)
     assert caplog.text.count("can't be listed") == 1
     assert b'wsroute_resync_failures_total{kind="Service"}' in metrics.render()
+
+
+def split_in_two(*kinds: Kind) -> Counted:
+    """A feed for which these kinds are complete once both namespaces were listed."""
+    world = Counted(*kinds)
+    world.feed = Feed(world.state, changed=world.count, split=dict.fromkeys(kinds, ("team-a", "team-b")))
+    return world
+
+
+def quick_in(cluster: FakeCluster, feed: Feed, *kinds: Kind) -> Resync:
+    """A resync of two namespaces without pauses."""
+    backoff = Backoff(first=0.001, cap=0.002)
+    return Resync(cluster, feed, Metrics(), kinds=kinds, namespaces=("team-a", "team-b"), apart=0.0, backoff=backoff)
+
+
+async def test_with_a_list_of_namespaces_each_is_listed_by_itself_and_no_other() -> None:
+    cluster = FakeCluster()
+    world = split_in_two(Kind.SERVICE)
+    for namespace in ("team-a", "team-b", "team-c"):
+        cluster.put(SERVICES, "chat", namespace=namespace, spec={})
+    resync = quick_in(cluster, world.feed, Kind.SERVICE)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        assert set(world.state.snapshot().services) == {Key("team-a", "chat"), Key("team-b", "chat")}
+        cluster.remove(SERVICES, "chat", namespace="team-b")
+        cluster.put(SERVICES, "page", namespace="team-a", spec={})
+        resync.request(Kind.SERVICE)
+        await until(lambda: set(world.state.snapshot().services) == {Key("team-a", "chat"), Key("team-a", "page")})
+
+
+REFUSED = ForbiddenError("no", status=403)
+
+
+async def test_a_namespace_that_refuses_us_is_passed_over_until_it_lets_us_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A team can delete the Role in its namespace: the others must not wait for it."""
+    cluster = FakeCluster()
+    world = split_in_two(Kind.SERVICE, Kind.ROUTE)
+    cluster.put(SERVICES, "chat", namespace="team-a", spec={})
+    cluster.put(SERVICES, "chat", namespace="team-b", spec={})
+    cluster.fail = lambda _verb, _resource, namespace: REFUSED if namespace == "team-b" else None
+    async with in_background(quick_in(cluster, world.feed, Kind.SERVICE, Kind.ROUTE).run()):
+        await until(world.feed.synced.is_set)
+        assert set(world.state.snapshot().services) == {Key("team-a", "chat")}
+        cluster.fail = lambda *_: None
+        await until(lambda: Key("team-b", "chat") in world.state.snapshot().services)
+    assert caplog.text.count("There is no right to list Service in team-b") == 1
+
+
+async def test_what_is_known_of_a_namespace_stays_when_it_begins_to_refuse_us() -> None:
+    cluster = FakeCluster()
+    world = split_in_two(Kind.SERVICE)
+    cluster.put(SERVICES, "chat", namespace="team-b", spec={})
+    resync = quick_in(cluster, world.feed, Kind.SERVICE)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        cluster.fail = lambda _verb, _resource, namespace: REFUSED if namespace == "team-b" else None
+        resync.request(Kind.SERVICE)
+        await until(lambda: len(cluster.lists) > 20)
+        assert set(world.state.snapshot().services) == {Key("team-b", "chat")}
+
+
+UNKNOWN = ForbiddenError("who?", status=401)
+
+
+@pytest.mark.parametrize("error", [REFUSED, UNKNOWN, UnavailableError("no answer")], ids=str)
+async def test_an_api_server_that_refuses_everything_is_waited_for(error: KubeError) -> None:
+    """As it does when it starts, or when our token is bad. Taken for empty namespaces it would cut everybody off."""
+    cluster = FakeCluster()
+    world = split_in_two(Kind.SERVICE)
+    cluster.fail = lambda *_: error
+    async with in_background(quick_in(cluster, world.feed, Kind.SERVICE).run()):
+        await until(lambda: len(cluster.lists) > 40)
+        assert not world.feed.synced.is_set()
+
+
+async def test_our_token_going_bad_is_no_namespaces_refusal() -> None:
+    cluster = FakeCluster()
+    world = split_in_two(Kind.SERVICE)
+    cluster.fail = lambda _verb, _resource, namespace: UNKNOWN if namespace == "team-b" else None
+    async with in_background(quick_in(cluster, world.feed, Kind.SERVICE).run()):
+        await until(lambda: len(cluster.lists) > 40)
+        assert not world.feed.synced.is_set()
+
+
+async def test_namespaces_of_a_list_are_followed_by_their_names() -> None:
+    cluster = FakeCluster()
+    scope = scope_of(["team-b", "team-a"], ["team-a"])
+    assert scope.namespaces == ("team-a", "team-b")
+    world = split_in_two(Kind.NAMESPACE)
+    cluster.put(NAMESPACES, "team-a", labels={"tier": "gold"})
+    cluster.put(NAMESPACES, "team-c")
+
+    def labels() -> dict[str, dict[str, str]]:
+        return {key.name: dict(found.labels) for key, found in world.state.snapshot().namespaces.items()}
+
+    async with in_background(follow_namespaces(cluster, world.feed, Metrics(), scope)):
+        await until(world.feed.synced.is_set)
+        assert labels() == {"team-a": {"tier": "gold"}}
+        cluster.put(NAMESPACES, "team-b")
+        cluster.put(NAMESPACES, "team-a", labels={"tier": "iron"})
+        await until(lambda: labels() == {"team-a": {"tier": "iron"}, "team-b": {}})
+        cluster.remove(NAMESPACES, "team-a")
+        await until(lambda: labels() == {"team-b": {}})
+
+
+def test_without_a_list_everything_is_watched() -> None:
+    assert scope_of([], ["wsroute-system"]) == Scope()
+    assert Scope().kinds == WATCHED
+    assert not Scope().split
+    assert Kind.NAMESPACE not in scope_of(["team-a"], ["wsroute-system"]).kinds
 
 
 async def test_the_followed_kinds_are_complete_when_each_namespace_was_listed() -> None:

@@ -15,10 +15,12 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Feed
 from wsroute.controller.resync import Resync
+from wsroute.controller.scope import Scope
 from wsroute.controller.settings import kopf_settings, register_login
-from wsroute.controller.watching import OwnLoop, supervise
+from wsroute.controller.watching import OwnLoop, Watching, insist, supervise
 from wsroute.kube import connection
 from wsroute.kube.backoff import Backoff
+from wsroute.kube.port import ROUTES, NotFoundError
 from wsroute.observability.metrics import Metrics
 
 QUICK = Backoff(first=0.001, cap=0.002)
@@ -107,6 +109,23 @@ def test_kopf_neither_gives_up_nor_writes() -> None:
     assert settings.watching.inactivity_timeout == 70.0
 
 
+def test_with_a_list_of_namespaces_kopf_asks_for_nothing_of_the_clusters() -> None:
+    assert kopf_settings(discover=False).scanning.disabled
+    assert not kopf_settings().scanning.disabled
+
+
+async def test_with_a_list_of_namespaces_kopf_starts_once_the_custom_resources_are_there() -> None:
+    cluster = FakeCluster()
+    cluster.fail = lambda _verb, resource, namespace: (
+        NotFoundError("no such resource", status=404) if (resource, namespace) == (ROUTES, "team-a") else None
+    )
+    feed = Feed(ClusterState(), changed=lambda: None)
+    resync = Resync(cluster, feed, Metrics())
+    watching = Watching(cluster, feed, resync, Metrics(), scope=Scope(("team-a",)), kubeconfig=None)
+    with pytest.raises(NotFoundError):
+        await watching._run_once()
+
+
 async def test_kopf_logs_in_with_the_token_that_the_file_holds_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,3 +143,33 @@ async def test_kopf_logs_in_with_the_token_that_the_file_holds_now(
         assert info.server == "https://10.96.0.1:443"
         assert info.ca_path == str(tmp_path / "ca.crt")
         assert not info.insecure
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    """What a watch of kopf does when it waits for an answer at the end."""
+    swallowed = asyncio.Event()
+
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    insisting = asyncio.create_task(insist(asyncio.Event(), pause=0.001))
+    await asyncio.sleep(0)
+    watch = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    for task in (insisting, watch):
+        task.cancel()
+    await asyncio.wait([insisting, watch])
+    assert swallowed.is_set()
+    assert watch.cancelled()
+    assert insisting.cancelled()
+
+
+async def test_a_kopf_that_is_told_to_stop_need_not_wait_for_us() -> None:
+    stop = asyncio.Event()
+    insisting = asyncio.create_task(insist(stop))
+    stop.set()
+    await asyncio.wait_for(insisting, timeout=5)

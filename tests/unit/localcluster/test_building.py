@@ -12,6 +12,7 @@ from localcluster import archive, binaries, debian, imagebuild, images, pythonpa
 from localcluster.errors import ClusterError
 
 GO_MOD = (binaries.MODULE / "go.mod").read_text()
+HELM_GO_MOD = (binaries.HELM_MODULE / "go.mod").read_text()
 
 
 def test_every_staging_module_is_of_the_same_release() -> None:
@@ -25,6 +26,11 @@ def test_every_staging_module_is_of_the_same_release() -> None:
 def test_every_program_is_a_tool_of_the_module() -> None:
     tools = {line.rpartition("/")[2] for line in GO_MOD.splitlines() if line.startswith("tool k8s.io/kubernetes/cmd/")}
     assert tools == set(binaries.PROGRAMS)
+
+
+def test_helm_is_a_tool_of_its_module() -> None:
+    assert f"tool {binaries.HELM}/cmd/helm" in HELM_GO_MOD.splitlines()
+    assert binaries.required_version(HELM_GO_MOD, binaries.HELM).startswith("v4.")
 
 
 def test_the_version_goes_into_the_programs() -> None:
