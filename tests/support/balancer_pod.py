@@ -3,15 +3,20 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.configurations import configuration, location, proxy, server, upstream
+from websockets.asyncio.client import ClientConnection
+
+from tests.support.backend import Backend
+from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
+from tests.support.handshake import held_socket
 from tests.support.nginx_runner import local_options, make_paths, nginx_binary, short_folder, wait_until
-from wsroute.balancer.applier import Applier, start_script
+from wsroute.balancer.applier import Applied, Applier, start_script
 from wsroute.dataplane.ir import Configuration, Endpoint
 from wsroute.nginx.render import Rendered, bootstrap, render
 
@@ -159,3 +164,24 @@ def echo_route(port: int, *endpoints: Endpoint, idle_timeout: int = 3_600_000, *
         servers=[server(location(action=proxy(idle_timeout=idle_timeout)))],
         **changes,
     )
+
+
+def connected(port: int) -> socket.socket:
+    """A connection to a listener."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@asynccontextmanager
+async def opened(port: int) -> AsyncIterator[ClientConnection]:
+    """An open WebSocket through nginx."""
+    client = await held_socket(connected(port), host=HOST, path="/ws")
+    async with client:
+        yield client
+
+
+async def load(pod: BalancerPod, port: int, backend: Backend, number: int = 0) -> str:
+    """Bring in the route to the backend; each number is another version."""
+    version = pod.stage(echo_route(port, backend.endpoint(), idle_timeout=3_600_000 + number * 1000)).version
+    result = await pod.applier.apply(version)
+    assert isinstance(result, Applied), f"{result} {pod.words()}"
+    return version

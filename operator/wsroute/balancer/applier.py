@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from wsroute.balancer.admin import is_version, running_version
-from wsroute.balancer.control import POLL, Control, read_untrusted
+from wsroute.balancer.control import POLL, Control, OldWorker, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
 
 KEPT: Final = 5
@@ -100,6 +100,19 @@ class Applier:
                     message="nginx loaded this version, but its workers do not answer with it on the admin socket.",
                 )
             return Applied(version=version, seconds=time.monotonic() - started)
+
+    async def survey(self) -> tuple[OldWorker, ...]:
+        """The workers that finish their sockets, the oldest first. Raises ControlUnavailableError."""
+        async with self._lock:
+            return await self._control.survey()
+
+    async def retire(self, pid: int) -> int | None:
+        """End one of them; the number of sockets that it held, or None when there is no such worker.
+
+        Raises ControlUnavailableError.
+        """
+        async with self._lock:
+            return await self._control.retire(pid)
 
     async def _test(self, version: str) -> Failure | None:
         if version in self._tested:

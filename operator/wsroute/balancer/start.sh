@@ -12,6 +12,10 @@
 # and nginx's words below:
 #   test ID VERSION   has nginx check CONF/VERSION.conf; what is being served is not touched
 #   load ID VERSION   brings it in; `ok` once no accepting worker runs anything else, `failed` if nginx went on as before
+#   survey ID         tells of the old workers, those that finish their sockets: a line for each below `ok`, as
+#                     `GENERATION AGE PID SOCKETS`. A generation is what one reload left; its age is the seconds since then
+#   retire ID PID     ends one old worker, and so closes the sockets that it still holds; their number stands below `ok`.
+#                     `failed` when no such worker exists: one that accepts, or another process, is never touched
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
 # The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, cool), which only make it look.
 #
@@ -102,6 +106,43 @@ accepting() {
             *'worker process'*) accepting="$accepting $accepting_pid" ;;
         esac
     done
+}
+
+# old_workers: sets $old_workers to the workers that finish their sockets: the master's, and those of masters before it.
+old_workers() {
+    old_workers=
+    old_found=
+    if [ -n "$master" ]; then
+        kin ppid "$master"
+        old_found=$kin
+    fi
+    for old_group in $retired; do
+        kin pgrp "$old_group"
+        old_found="$old_found $kin"
+    done
+    for old_pid in $old_found; do
+        old_title=
+        read -r old_title 2>/dev/null <"/proc/$old_pid/cmdline"
+        case $old_title in
+            *'worker process is shutting down'*) old_workers="$old_workers $old_pid" ;;
+        esac
+    done
+}
+
+# sockets PID: sets $sockets to the number of its clients. A proxied connection has two ends, and a nginx that finishes
+# its sockets has no others. The kernel's tables name a connection by the inode that the descriptor is a link to.
+sockets() {
+    # shellcheck disable=SC2012 # the names are numbers
+    sockets=$(
+        {
+            ls -l "/proc/$1/fd"
+            cat /proc/net/tcp /proc/net/tcp6
+        } 2>/dev/null 3>&- | awk '
+            $NF ~ /^socket:\[[0-9]+\]$/ { held[substr($NF, 9, length($NF) - 9)] }
+            $1 ~ /^[0-9]+:$/ && $4 == "01" && ($10 in held) { ends++ }
+            END { print int((ends + 1) / 2) }
+        '
+    )
 }
 
 # Groups get their signals as `kill -QUIT -PID`: to busybox `--` is an error, and dash wants it after `-s QUIT`.
@@ -226,6 +267,75 @@ reload() {
     return 1
 }
 
+# look_at_old: sets $old_workers and enters those that are new into RUN/draining, as lines `GENERATION SECOND PID`, in
+# which those that have ended don't stay. What is found at one look, right after a reload, is one generation. Seconds are
+# the machine's since its start: nobody sets that clock.
+look_at_old() {
+    old_workers
+    [ -z "$old_workers" ] && [ ! -s "$RUN/draining" ] && return 0
+    read -r look_now look_rest </proc/uptime
+    look_now=${look_now%%.*}
+    look_known=' '
+    look_last=0
+    {
+        if [ -s "$RUN/draining" ]; then
+            while read -r look_generation look_since look_pid; do
+                [ "$look_generation" -gt "$look_last" ] && look_last=$look_generation
+                case " $old_workers " in
+                    *" $look_pid "*)
+                        look_known="$look_known$look_pid "
+                        echo "$look_generation $look_since $look_pid"
+                        ;;
+                esac
+            done <"$RUN/draining"
+        fi
+        look_last=$((look_last + 1))
+        for look_pid in $old_workers; do
+            case $look_known in
+                *" $look_pid "*) ;;
+                *) echo "$look_last $look_now $look_pid" ;;
+            esac
+        done
+    } >"$RUN/draining.new"
+    mv -f "$RUN/draining.new" "$RUN/draining"
+}
+
+# survey: sets $words to the old workers and what they hold.
+survey() {
+    look_at_old
+    words=
+    [ -s "$RUN/draining" ] || return 0
+    read -r survey_now survey_rest </proc/uptime
+    survey_now=${survey_now%%.*}
+    while read -r survey_generation survey_since survey_pid; do
+        sockets "$survey_pid"
+        words="$words$survey_generation $((survey_now - survey_since)) $survey_pid $sockets
+"
+    done <"$RUN/draining"
+}
+
+# end_worker PID: ends one old worker; false, with $words, when it is none. Sets $sockets to what it held.
+end_worker() {
+    old_workers
+    case " $old_workers " in
+        *" $1 "*) ;;
+        *)
+            words="$1 is not a worker that finishes its sockets."
+            return 1
+            ;;
+    esac
+    sockets "$1"
+    # Told to terminate, a worker ends at once and in order; one that hangs has to be killed.
+    kill -s TERM "$1" 2>/dev/null
+    end_step=0
+    while kill -s 0 "$1" 2>/dev/null && [ "$end_step" -lt "$BURIAL" ]; do
+        end_step=$((end_step + 1))
+        nap
+    done
+    [ "$end_step" -lt "$BURIAL" ] || kill -s KILL "$1" 2>/dev/null
+    words=$sockets
+}
+
 # load_version VERSION: false, with $words, when nginx goes on with what it had.
 load_version() {
     if ! serving; then
@@ -279,6 +389,12 @@ valid() {
     case $1 in '' | *[!a-z0-9-]*) return 1 ;; esac
     case $2 in *[!0-9a-f]*) return 1 ;; esac
     [ "${#1}" -le 40 ] && [ "${#2}" -eq 12 ]
+}
+
+# valid_pid PID
+valid_pid() {
+    case $1 in '' | 0* | *[!0-9]*) return 1 ;; esac
+    [ "${#1}" -le 10 ]
 }
 
 serve() {
@@ -408,6 +524,21 @@ controller() {
                     answer "$id" failed "$words"
                     say "$version was refused: $words"
                 fi
+                look_at_old
+                ;;
+            survey)
+                valid "$id" 000000000000 || continue
+                survey
+                answer "$id" ok "$words"
+                ;;
+            retire)
+                valid "$id" 000000000000 && valid_pid "$version" || continue
+                if end_worker "$version"; then
+                    answer "$id" ok "$words"
+                    say "ended the old worker $version, which held $words sockets"
+                else
+                    answer "$id" failed "$words"
+                fi
                 ;;
             quit)
                 valid "$id" 000000000000 || continue
@@ -431,7 +562,7 @@ controller() {
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
 
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
-rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN"/results/* "$RUN/results/.new"
+rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
 # QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
 trap 'echo hurry >&3' TERM INT QUIT
