@@ -19,7 +19,7 @@ COALESCE: Final = 1.0
 """Seconds between two writes where neither version nor failure changed."""
 
 SOCKETS: Final = 10.0
-"""Seconds between two writes where only the number of sockets changed."""
+"""Seconds between two writes where only numbers of sockets changed."""
 
 REFRESH: Final = 30.0
 """Seconds after which the same is written again: somebody may have taken our key out. It costs the server no write."""
@@ -42,9 +42,17 @@ def due(wanted: Acknowledgement, sent: Sent | None) -> float:
     last = sent.acknowledgement
     if (wanted.version, wanted.failure) != (last.version, last.failure):
         return sent.at
-    if (wanted.epoch, wanted.nginx, wanted.ipv6) != (last.epoch, last.nginx, last.ipv6):
+    if _facts(wanted) != _facts(last):
         return sent.at + COALESCE
-    return sent.at + (SOCKETS if wanted.sockets != last.sockets else REFRESH)
+    return sent.at + (SOCKETS if _counts(wanted) != _counts(last) else REFRESH)
+
+
+def _facts(said: Acknowledgement) -> tuple[object, ...]:
+    return said.epoch, said.nginx, said.ipv6, said.draining.generations, said.draining.oldest
+
+
+def _counts(said: Acknowledgement) -> tuple[int, int]:
+    return said.sockets, said.draining.sockets
 
 
 class Acknowledger:

@@ -28,6 +28,7 @@ from wsroute.agent.decide import (
     parse_publication,
     supersedes,
 )
+from wsroute.agent.drainer import Drainer
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.sockets import established, ipv6_available
 from wsroute.balancer.applier import Applied, Applier
@@ -100,6 +101,7 @@ class Agent:
             pod=config.pod,
             counted=self.metrics.acknowledged,
         )
+        self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubted: dict[str, tuple[Json, float]] = {}
@@ -117,6 +119,7 @@ class Agent:
             tasks.create_task(self._act(), name="act")
             tasks.create_task(self._look(), name="look")
             tasks.create_task(self._count(), name="count")
+            tasks.create_task(self._drainer.run(), name="drain")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
 
     def unhealthy(self) -> str:
@@ -150,12 +153,10 @@ class Agent:
             self._look_at_publications()
 
     def _look_at_publications(self) -> None:
-        self._update(
-            self._view.publish(
-                main=self._published.get(nginx_name(self._config.balancer)),
-                next=self._published.get(next_name(self._config.balancer)),
-            )
-        )
+        main = self._published.get(nginx_name(self._config.balancer))
+        if main is not None:
+            self._drainer.follow(main.terms)
+        self._update(self._view.publish(main=main, next=self._published.get(next_name(self._config.balancer))))
 
     async def _reconsider(self) -> None:
         """Believe what was doubted once it has stood for long."""
@@ -228,6 +229,7 @@ class Agent:
             case Applied():
                 self.metrics.applied("applied", seconds=result.seconds)
                 logger.info("Version %s is live, in %.0f ms.", version, result.seconds * 1000)
+                self._drainer.reloaded(sockets=self._sockets)
                 self._update(self._view.load(version))
             case Failure():
                 self.metrics.applied(f"refused-{result.phase}")
@@ -278,6 +280,7 @@ class Agent:
                 nginx=self._applier.nginx_version(),
                 ipv6=ipv6_available(),
                 failure=view.failure,
+                draining=self._drainer.draining,
             )
         )
 

@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+_LARGEST: Final = 2**40
+"""Beyond any count and any time of the near future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +18,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """What a pod keeps of earlier versions: so many generations of old workers that hold sockets, and how many sockets.
+
+    ``oldest`` is when the oldest of them began to drain, in seconds since the epoch; 0 when there is none.
+    """
+
+    generations: int
+    sockets: int
+    oldest: int
+
+
+NOT_DRAINING: Final = Draining(generations=0, sockets=0, oldest=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """A pod's state. ``version`` is what all its accepting workers run, empty before the first was loaded.
 
     ``epoch`` is the epoch of the leader that wrote that version. ``sockets`` counts established client connections.
-    ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6.
+    ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6. ``draining`` came
+    later than the rest: an agent that does not know of it drains nothing, as far as is known.
     """
 
     version: str
@@ -28,6 +47,7 @@ class Acknowledgement:
     nginx: str
     ipv6: bool
     failure: Failure | None = None
+    draining: Draining = NOT_DRAINING
 
     def to_json(self) -> str:
         """Deterministic text for the ConfigMap's value."""
@@ -53,9 +73,24 @@ def parse_acknowledgement(text: str) -> Acknowledgement | None:
             if failed is not None and failure is None:
                 return None
             return Acknowledgement(
-                version=version, epoch=epoch, sockets=sockets, nginx=nginx, ipv6=ipv6, failure=failure
+                version=version,
+                epoch=epoch,
+                sockets=sockets,
+                nginx=nginx,
+                ipv6=ipv6,
+                failure=failure,
+                draining=_draining(raw.get("draining")),
             )
     return None
+
+
+def _draining(raw: Any) -> Draining:
+    match raw:
+        case {"generations": int(generations), "sockets": int(sockets), "oldest": int(oldest)} if not any(
+            isinstance(number, bool) or not 0 <= number < _LARGEST for number in (generations, sockets, oldest)
+        ):
+            return Draining(generations, sockets, oldest)
+    return NOT_DRAINING
 
 
 def _failure(raw: Any) -> Failure | None:
