@@ -16,14 +16,19 @@ MAX_MESSAGE: Final = 4096
 
 
 class ConditionType(StrEnum):
-    """What a condition speaks of. ``Stalled`` is abnormal when true, all others are abnormal when false."""
+    """What a condition speaks of. Those in ``ABNORMAL`` are abnormal when true, all others when false."""
 
     ACCEPTED = "Accepted"
     RESOLVED_REFS = "ResolvedRefs"
     PROGRAMMED = "Programmed"
     READY = "Ready"
     DEPLOYMENT_READY = "DeploymentReady"
+    DRAIN_BACKLOG = "DrainBacklog"
     STALLED = "Stalled"
+
+
+ABNORMAL: Final = frozenset({ConditionType.DRAIN_BACKLOG, ConditionType.STALLED})
+"""Conditions that tell of trouble when they are true."""
 
 
 class Reason(StrEnum):
@@ -53,6 +58,7 @@ class Reason(StrEnum):
 
     # Why the pods do not serve it (yet).
     PENDING = "Pending"
+    RELOAD_HELD = "ReloadHeld"
     CONFIG_REJECTED = "ConfigRejected"
     NO_BALANCER_PODS = "NoBalancerPods"
 
@@ -62,6 +68,8 @@ class Reason(StrEnum):
     # Of a balancer
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
     SERVICE_PORT_MISSING = "ServicePortMissing"
+    NO_BACKLOG = "NoBacklog"
+    MAX_DRAINING_GENERATIONS = "MaxDrainingGenerations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
+from wsroute.controller.budget import Endpoints, Reload, Terms, describe_backlog, terms_of, to_text
 from wsroute.controller.generated import File, Wanted
+from wsroute.controller.release import Means, Published, Released, release
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
@@ -21,9 +23,11 @@ from wsroute.dataplane.ir import Configuration, RouteRef
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
+from wsroute.graph.status import Reloaded, ServedView
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
+from wsroute.nginx.reading import read_endpoints
 from wsroute.nginx.render import render
 
 NOTHING: Final = ""
@@ -47,6 +51,10 @@ class BalancerMemo:
     rendered: RenderMemo = field(default_factory=RenderMemo)
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
+    files: dict[str, File] = field(default_factory=dict)
+    """The files of the versions that stand, as far as they were made here: what a hand does to them is undone."""
+    read: tuple[str, Endpoints | None] = ("", None)
+    """What was read of a version that stands and was made elsewhere."""
     owing: Mapping[str, Owing] = field(default_factory=dict)
 
 
@@ -64,7 +72,8 @@ class BalancerPlan:
 
     ``writes`` go out in this order; one that fails holds back the others. ``desired`` is empty, and ``obstacle`` says
     why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap whose pods are not
-    there.
+    there. ``released`` is what the rollout is for, which is not the desired version while that has to wait for the
+    reload budget. ``backlog`` says which pod has no room for another reload. ``now`` is seconds since the epoch.
     """
 
     node: BalancerNode
@@ -76,23 +85,48 @@ class BalancerPlan:
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
     before: tuple[InForce | None, Trial | None]
+    in_force_since: Reload | None
+    released: Released | None
+    backlog: str
+    now: float
 
     @property
-    def sockets(self) -> int:
-        """Open connections of clients, as last told."""
-        return sum(pod.said.sockets for pod in self.pods if pod.said is not None)
+    def served(self) -> ServedView:
+        """What the pods have, as they told it last."""
+        said = [pod.said for pod in self.pods if pod.said is not None]
+        in_force, since = self.before[0], self.in_force_since
+        held = self.released is not None and self.released.hold is not None and in_force is not None
+        return ServedView(
+            version=in_force.version if held and in_force is not None else self.desired,
+            sockets=sum(each.sockets for each in said),
+            draining=(
+                max((each.draining.generations for each in said), default=0),
+                sum(each.draining.sockets for each in said),
+            ),
+            last_reload=None
+            if in_force is None or since is None
+            else Reloaded(
+                time=to_text(since.time)[:19] + "Z",
+                reason=since.cause,
+                pods=sum(pod.ready and pod.runs(in_force.version) for pod in self.pods),
+            ),
+        )
 
     @property
     def look_again(self) -> float:
         """Seconds after which a pass would decide otherwise although nothing changed; infinite when never."""
         ahead = self.decision.look_again if self.decision is not None else None
-        return math.inf if ahead is None else ahead
+        hold = self.released.hold if self.released is not None else None
+        return min(
+            math.inf if ahead is None else ahead, math.inf if hold is None else max(0.01, hold.look_at - self.now)
+        )
 
 
 def plan_balancer(
-    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float
+    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float, wall: float
 ) -> BalancerPlan:
-    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass."""
+    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass; ``now`` is
+    monotonic, ``wall`` since the epoch."""
     maps = snapshot.config_maps
     own = node.key
     nginx = _ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
@@ -108,19 +142,36 @@ def plan_balancer(
     made, obstacle = _make(node, said, memo, parts)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
-    if made is not None:
+    published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
+    released: Released | None = None
+    backlog = ""
+    if made is not None and node.spec is not None:
+        memo.files[made.version] = made.file
+        whole = trial if _is_whole(following, made.version) else None
+        terms = terms_of(node.spec)
+        released = release(
+            made.version,
+            made.configuration,
+            replace(published, trial=whole),
+            pods,
+            terms,
+            _means(memo, nginx, following),
+            now=wall,
+        )
+        if released.full is not None and not released.full.coming:
+            backlog = describe_backlog(released.full, terms, waiting=released.hold is not None)
         inputs = Inputs(
-            desired=made.version,
-            akin=memo.versions.akin(made.version),
+            desired=released.version,
+            akin=memo.versions.akin(released.version),
             in_force=in_force,
-            trial=trial if _is_whole(following, made.version) else None,
+            trial=whole,
             pods=pods,
             now=now,
             owing=memo.owing,
         )
         decision = rollout.step(inputs)
         memo.owing = decision.owing
-        writes = _writes(own, decision, made, nginx, following, epoch=epoch)
+        writes = _writes(own, decision, memo, (nginx, following), published, released.since, epoch=epoch, terms=terms)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
@@ -131,6 +182,10 @@ def plan_balancer(
         gone=_gone(agents, own, snapshot),
         pods=pods,
         before=(in_force, trial),
+        in_force_since=published.in_force_since,
+        released=released,
+        backlog=backlog,
+        now=wall,
     )
 
 
@@ -176,24 +231,79 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
     return True
 
 
+def _means(memo: BalancerMemo, *maps: ConfigMap | None) -> Means:
+    """How a release makes a file, and reads one that stands."""
+
+    def make(configuration: Configuration) -> str | None:
+        try:
+            rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
+            memo.files[rendered.version] = generated.make_file(rendered, configuration)
+        except (EmitError, BundleError):
+            return None
+        memo.versions.add(rendered.version, configuration)
+        return rendered.version
+
+    def read(version: str) -> Endpoints | None:
+        if memo.read[0] != version:
+            memo.read = (version, _read(version, maps))
+        return memo.read[1]
+
+    return Means(memo.versions, make, read)
+
+
+def _read(version: str, maps: Iterable[ConfigMap | None]) -> Endpoints | None:
+    """The addresses of a version that stands in one of the ConfigMaps; None when its file is not whole."""
+    for known in maps:
+        if known is not None and known.annotations.get(names.VERSION_ANNOTATION) == version:
+            bundle = generated.read_file(known).bundle
+            try:
+                text = unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
+            except BundleError:
+                return None
+            return read_endpoints(text) if version in text else None
+    return None
+
+
 def _writes(
-    own: Key, decision: Decision, made: Made, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int
+    own: Key,
+    decision: Decision,
+    memo: BalancerMemo,
+    maps: tuple[ConfigMap | None, ConfigMap | None],
+    published: Published,
+    since: Reload,
+    *,
+    epoch: int,
+    terms: Terms,
 ) -> tuple[Write, ...]:
-    """The version in force comes first: a canary is released only when it finds its version there."""
+    """The version in force comes first: a canary is released only when it finds its version there. ``since`` goes with
+    what was not published before."""
+    nginx, following = maps
     files = {}
-    for known in (nginx, following):
+    for known in maps:
         if known is not None:
             files[known.annotations.get(names.VERSION_ANNOTATION, "")] = generated.read_file(known)
-    files[made.version] = made.file
+    files |= memo.files
     writes = []
-    if decision.in_force is not None:
-        file = files[decision.in_force.version]
-        writes.append(Write(generated.wanted_in_force(own, decision.in_force, file, epoch=epoch), nginx))
-    if decision.trial is not None:
-        file = files[decision.trial.version]
-        writes.append(Write(generated.wanted_trial(own, decision.trial, file, epoch=epoch), following))
+    in_force, trial = decision.in_force, decision.trial
+    when: Reload | None
+    if in_force is not None:
+        file, when = files[in_force.version], since
+        if published.in_force is not None and published.in_force.version == in_force.version:
+            when = published.in_force_since
+        elif published.trial is not None and published.trial.version == in_force.version and published.trial_since:
+            when = replace(published.trial_since, time=since.time, interval_from=since.time)
+        wanted = generated.wanted_in_force(own, in_force, file, epoch=epoch, since=when, terms=terms)
+        writes.append(Write(wanted, nginx))
+    if trial is not None:
+        again = published.trial is not None and published.trial.version == trial.version
+        when = published.trial_since if again else since
+        writes.append(
+            Write(generated.wanted_trial(own, trial, files[trial.version], epoch=epoch, since=when), following)
+        )
     elif following is not None:
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
+    standing = {each.version for each in (in_force, trial) if each is not None}
+    memo.files = {version: file for version, file in memo.files.items() if version in standing}
     return tuple(write for write in writes if write.known is None or not generated.stands(write.wanted, write.known))
 
 
@@ -221,6 +331,9 @@ class Progress:
         self._total = len(plan.pods)
         failure = plan.decision.failure if plan.decision is not None else None
         self._failure = failure.message if failure is not None else None
+        released = plan.released
+        self._hold = released.hold.message if released is not None and released.hold is not None else ""
+        self._released = versions.get(released.version) if released is not None else None
         owing = plan.decision.owing if plan.decision is not None else {}
         self._runs: list[str] = []
         """For each ready pod the version that counts for it, empty when none does."""
@@ -236,11 +349,11 @@ class Progress:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
-        return (self._runs, self._desired, self._total, self._failure)
+        return (self._runs, self._desired, self._total, self._failure, self._hold, self._released)
 
     def of_balancer(self) -> RolloutView:
         """With the balancer as a whole."""
-        return self._view(sum(version in self._akin for version in self._runs))
+        return self._view(sum(version in self._akin for version in self._runs), self._hold)
 
     def of_route(self, route: Key) -> RolloutView:
         """With one route."""
@@ -255,7 +368,9 @@ class Progress:
             known = self._versions.get(version)
             if known is not None and wanted is not None:
                 current += known.fingerprints(self._memo).get(reference) == wanted
-        return self._view(current)
+        # What is on its way already is not held, though something else is.
+        coming = self._released is not None and self._released.fingerprints(self._memo).get(reference) == wanted
+        return self._view(current, "" if coming else self._hold)
 
-    def _view(self, current: int) -> RolloutView:
-        return RolloutView(len(self._runs), current, self._total, self._failure)
+    def _view(self, current: int, hold: str = "") -> RolloutView:
+        return RolloutView(len(self._runs), current, self._total, self._failure, hold)

@@ -53,6 +53,7 @@ class Passes:
         settings: GraphSettings,
         again: Callable[[float], None],
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._feed = feed
         self._writer = writer
@@ -62,6 +63,7 @@ class Passes:
         self._settings = settings
         self._again = again
         self._clock = clock
+        self._wall_clock = wall_clock
         self._memo = PassMemo()
         self._gone: dict[tuple[Key, str], float] = {}
         """Since when an agent's answer has no pod."""
@@ -101,6 +103,7 @@ class Passes:
             revision=self._feed.revision,
             epoch=self._elector.epoch,
             now=self._clock(),
+            wall=self._wall_clock(),
         )
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})

@@ -50,14 +50,14 @@ class PassResult:
 
 
 def plan_pass(
-    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float
+    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float, wall: float
 ) -> PassResult:
     """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
-    ``now`` is monotonic, seconds."""
+    ``now`` is monotonic, ``wall`` since the epoch, both in seconds."""
     graph = _graph(snapshot, settings, memo, revision)
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in graph.balancers}
     plans = {
-        key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now)
+        key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now, wall=wall)
         for key, node in graph.balancers.items()
     }
     return PassResult(graph, plans)
@@ -81,7 +81,7 @@ def status_targets(
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
-        (key, progress[key].signature, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets)
+        (key, progress[key].signature, plan.obstacle, plan.backlog, blocked.get(key, ""), plan.served)
         for key, plan in plans
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
@@ -98,7 +98,7 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets),
+            (plan.node, view, plan.obstacle, plan.backlog, blocked.get(key, ""), plan.served),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()
