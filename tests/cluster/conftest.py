@@ -28,6 +28,7 @@ def cluster() -> api.Cluster:
 def installed(cluster: api.Cluster) -> api.Cluster:
     """The cluster with operator and balancer, both ready."""
     install.install_locally(cluster)
+    install.set_reload(cluster, **install.UNBUDGETED)
     install.wait_until_ready(cluster)
     return cluster
 

@@ -222,9 +222,14 @@ class Agent:
 
     async def _step(self, action: Apply | Check) -> None:
         version = action.version
-        result = await (
-            self._applier.apply(version, test=action.test) if isinstance(action, Apply) else self._applier.test(version)
-        )
+        result: Applied | Failure | None
+        if isinstance(action, Apply):
+            # Counted while nginx loads: what there is now will drain.
+            result, self._sockets = await asyncio.gather(
+                self._applier.apply(version, test=action.test), established(self._view.ports)
+            )
+        else:
+            result = await self._applier.test(version)
         match result:
             case Applied():
                 self.metrics.applied("applied", seconds=result.seconds)

@@ -180,7 +180,9 @@ def test_invalid_balancer() -> None:
 
 def test_a_drain_backlog_is_told_and_stalls_nothing() -> None:
     node = made.balancer_node([made.balancer(), made.deployment()])
-    found: dict[str, Condition] = {each.type: each for each in balancer_conditions(node, DONE, backlog="Pod a is full.")}
+    found: dict[str, Condition] = {
+        each.type: each for each in balancer_conditions(node, DONE, backlog="Pod a is full.")
+    }
     assert brief(found)["DrainBacklog"] == (True, "MaxDrainingGenerations")
     assert found["DrainBacklog"].message == "Pod a is full."
     assert brief(found)["Stalled"] == (False, "Ready")
