@@ -422,6 +422,30 @@ async def test_a_change_of_terms_alone_ends_what_is_too_old_and_reloads_nothing(
         await until(lambda: (said := cluster.acknowledged()) is not None and said.draining == NOT_DRAINING)
 
 
+async def test_at_the_end_of_its_pod_an_agent_stays_until_nginx_has_ended_and_says_what_that_closed() -> None:
+    with balancer_pod(grace="8") as pod:
+        [port] = free_ports(1)
+        cluster = Published(pod, port)
+        async with running_backend() as backend:
+            cluster.backend = backend.endpoint()
+            version = cluster.main(0)
+            task = asyncio.create_task(run(config(pod), cluster))
+            await cluster.until_acknowledged(version)
+            async with opened(port) as client:
+                pod.process.send_signal(signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await until(lambda: not pod.accepting(), what="for the listeners to be closed")
+                cluster.main(1)
+                await echo(client, "still here")
+                assert not task.done()
+                await closed(client)
+            async with asyncio.timeout(5):
+                await task
+            said = cluster.acknowledged()
+            assert said is not None
+            assert (said.version, said.closed, said.failure) == (version, 1, None)
+
+
 async def test_an_error_of_a_part_ends_the_agent(pod: BalancerPod, cluster: Published) -> None:
     cluster.fail = lambda _verb, _resource, _name: ValueError("a slip")  # type: ignore[assignment, return-value]
     with pytest.raises(ExceptionGroup):

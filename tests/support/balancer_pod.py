@@ -25,15 +25,17 @@ SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.wh
 
 
 class BalancerPod:
-    """``delay`` is what the script waits after SIGTERM, in seconds."""
+    """``delay`` is what the script waits after SIGTERM, and ``grace`` the pod's grace period, in seconds."""
 
-    def __init__(self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> None:
+    def __init__(
+        self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = ""
+    ) -> None:
         self.paths = make_paths(folder)
         self.conf = Path(self.paths.conf)
         self.run = Path(self.paths.run)
         self.applier = Applier(conf=self.conf, run=self.run)
         self._shell = shell
-        self._delay = delay
+        self._environment = {"WSROUTE_TERM_DELAY": delay, "WSROUTE_GRACE_PERIOD": grace}
         self._words = folder / "words"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +47,7 @@ class BalancerPod:
         with self._words.open("ab") as words:
             self._process = subprocess.Popen(
                 [*self._shell, str(script), str(self.conf), str(self.run), str(first)],
-                env={**os.environ, "WSROUTE_NGINX": nginx_binary(), "WSROUTE_TERM_DELAY": self._delay},
+                env={**os.environ, "WSROUTE_NGINX": nginx_binary(), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
@@ -128,10 +130,10 @@ class BalancerPod:
 
 
 @contextmanager
-def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> Iterator[BalancerPod]:
+def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = "") -> Iterator[BalancerPod]:
     """A pod that was started; everything in it is ended afterwards."""
     with short_folder() as folder:
-        pod = BalancerPod(folder, shell=shell, delay=delay)
+        pod = BalancerPod(folder, shell=shell, delay=delay, grace=grace)
         try:
             pod.start()
             wait_until(pod.serves, "nginx serves")

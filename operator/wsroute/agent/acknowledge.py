@@ -40,7 +40,7 @@ def due(wanted: Acknowledgement, sent: Sent | None) -> float:
     if sent is None:
         return float("-inf")
     last = sent.acknowledgement
-    if (wanted.version, wanted.failure) != (last.version, last.failure):
+    if (wanted.version, wanted.failure, wanted.closed) != (last.version, last.failure, last.closed):
         return sent.at
     if _facts(wanted) != _facts(last):
         return sent.at + COALESCE
@@ -88,6 +88,13 @@ class Acknowledger:
         """The API server is there again, perhaps with another past: write at once whatever was written before."""
         self._sent = None
         self._changed.set()
+
+    async def written(self, *, within: float) -> None:
+        """Wait until our state stands there, no longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._sent is None or self._sent.acknowledgement != self._wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
 
     async def run(self) -> None:
         """Write until cancelled."""

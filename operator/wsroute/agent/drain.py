@@ -35,6 +35,7 @@ class Closed(StrEnum):
 
     DRAIN_TIMEOUT = "drain-timeout"
     EARLY_RETIREMENT = "early-retirement"
+    POD_TERMINATION = "pod-termination"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class AgentMetrics:
         )
         self._closed = Counter(
             "wsroute_agent_closed_sockets_total",
-            "Sockets that were closed with their worker, by reason: drain-timeout, early-retirement.",
+            "Sockets that were closed with their worker, by reason: drain-timeout, early-retirement, pod-termination.",
             ["reason"],
             registry=registry,
         )
@@ -75,6 +75,10 @@ class AgentMetrics:
         """An old worker was ended, and with it so many sockets."""
         self._closed.labels(why).inc(sockets)
         self._ended.labels(why).inc()
+
+    def terminated(self, *, sockets: int) -> None:
+        """The end of the pod's grace period closed so many sockets."""
+        self._closed.labels(Closed.POD_TERMINATION).inc(sockets)
 
     def applied(self, outcome: str, *, seconds: float | None = None) -> None:
         """A version came to this outcome, after so many seconds where it was loaded."""

@@ -57,6 +57,12 @@ SILENCE: Final = 2.0
 COUNT: Final = 5.0
 """Seconds between two counts of the sockets."""
 
+TOLD: Final = 2.0
+"""Seconds after our SIGTERM within which nginx's script must have got its own for it to be the end of the pod."""
+
+FAREWELL: Final = 3.0
+"""Seconds for the last acknowledgement: the script leaves five between nginx's end and that of the grace period."""
+
 STUCK: Final = 120.0
 """Seconds after which a single step counts as stuck; testing and loading give up after 20 each."""
 
@@ -107,6 +113,8 @@ class Agent:
         self._doubted: dict[str, tuple[Json, float]] = {}
         """ConfigMaps that are not believed yet, and since when, by name."""
         self._sockets = 0
+        self._closed = 0
+        self._working: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._step_since: float | None = None
         self._steps = 0
@@ -114,13 +122,33 @@ class Agent:
     async def run(self) -> None:
         """Everything, until cancelled; an error of any part ends all of them."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(), name="follow")
-            tasks.create_task(self._reconsider(), name="reconsider")
-            tasks.create_task(self._act(), name="act")
-            tasks.create_task(self._look(), name="look")
+            self._working = [
+                tasks.create_task(self._follow(), name="follow"),
+                tasks.create_task(self._reconsider(), name="reconsider"),
+                tasks.create_task(self._act(), name="act"),
+                tasks.create_task(self._look(), name="look"),
+                tasks.create_task(self._drainer.run(), name="drain"),
+            ]
             tasks.create_task(self._count(), name="count")
-            tasks.create_task(self._drainer.run(), name="drain")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
+
+    async def see_out(self) -> None:
+        """We are told to end. When nginx is so as well, which is the end of the pod: change nothing any more, but tell
+        how many clients there are until nginx has ended, and then what that closed."""
+        try:
+            async with asyncio.timeout(TOLD):
+                while not self._applier.leaving():  # noqa: ASYNC110 (a file tells nobody of its birth)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return
+        for task in self._working:
+            task.cancel()
+        while not self._applier.finished():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        self._closed = self._applier.closed()
+        self.metrics.terminated(sockets=self._closed)
+        self._acknowledge()
+        await self._acknowledger.written(within=FAREWELL)
 
     def unhealthy(self) -> str:
         """Why a restart of the agent would help; empty when it would not."""
@@ -286,6 +314,7 @@ class Agent:
                 ipv6=ipv6_available(),
                 failure=view.failure,
                 draining=self._drainer.draining,
+                closed=self._closed,
             )
         )
 
@@ -326,6 +355,7 @@ async def run(config: AgentConfig, client: ClusterClient) -> None:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(agent.run())
             await stop.wait()
+            await agent.see_out()
             task.cancel()
     finally:
         await runner.cleanup()

@@ -72,6 +72,22 @@ class Applier:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
 
+    def leaving(self) -> bool:
+        """Whether the start script was told to end, as by the end of the pod."""
+        return os.path.lexists(self._run / "leaving")
+
+    def finished(self) -> bool:
+        """Whether nginx has ended because of that."""
+        return os.path.lexists(self._run / "finished")
+
+    def closed(self) -> int:
+        """The number of sockets that the end of the grace period closed."""
+        try:
+            text = read_untrusted(self._run, "closed", limit=16).strip()
+        except OSError:
+            return 0
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
     async def test(self, version: str) -> Failure | None:
         """Have nginx check a staged version; None when it has no objection. One that passed is not checked again.
 

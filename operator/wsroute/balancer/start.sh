@@ -6,7 +6,9 @@
 #   BOOTSTRAP  the configuration to start with before the first version was loaded
 #
 # Environment: WSROUTE_NGINX, the binary (default: nginx). WSROUTE_TERM_DELAY, the seconds for which nginx goes on
-# serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5).
+# serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5). WSROUTE_GRACE_PERIOD, the
+# pod's terminationGracePeriodSeconds: five seconds before it is over the workers that are left are ended one by one, which
+# is told in RUN/closed (a number of sockets) and in the log. Without it they end when the container is killed, untold.
 #
 # Commands are lines in the FIFO RUN/control; the answer is the file RUN/results/ID, `ok` or `failed` in its first line
 # and nginx's words below:
@@ -17,7 +19,8 @@
 #   retire ID PID     ends one old worker, and so closes the sockets that it still holds; their number stands below `ok`.
 #                     `failed` when no such worker exists: one that accepts, or another process, is never touched
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
-# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, cool), which only make it look.
+# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, expire, cool), which only make it
+# look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended.
 #
 # The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
 #
@@ -37,6 +40,9 @@ BOOTSTRAP=$3
 unset NGINX
 BINARY=${WSROUTE_NGINX:-nginx}
 DELAY=${WSROUTE_TERM_DELAY:-5}
+GRACE=${WSROUTE_GRACE_PERIOD:-0}
+# Seconds that are left for telling what was closed.
+FAREWELL=5
 
 # About 10 s in steps of about 6 ms: nginx needs one second for 10,000 routes.
 PATIENCE=1600
@@ -464,6 +470,8 @@ hurry() {
         serving)
             state=leaving
             say "told to end: nginx goes on serving for $DELAY s"
+            : >"$RUN/leaving"
+            [ "$((GRACE - FAREWELL))" -gt "$DELAY" ] && later "$((GRACE - FAREWELL))" expire
             if [ "$DELAY" = 0 ]; then quit_nginx; else later "$DELAY" leave; fi
             ;;
         leaving) quit_nginx ;;
@@ -474,6 +482,18 @@ hurry() {
             done
             ;;
     esac
+}
+
+# expire: ends what is left, before the container is killed and nobody can tell any more what that closed.
+expire() {
+    [ "$state" = quitting ] || return 0
+    old_workers
+    expire_total=0
+    for expire_pid in $old_workers; do
+        end_worker "$expire_pid" && expire_total=$((expire_total + sockets))
+    done
+    echo "$expire_total" >"$RUN/closed"
+    say "pod-termination: the grace period of $GRACE s is over, which closed $expire_total sockets"
 }
 
 controller() {
@@ -547,6 +567,7 @@ controller() {
                 ;;
             hurry) hurry ;;
             leave) [ "$state" = leaving ] && quit_nginx ;;
+            expire) expire ;;
             ended) ended ;;
             retry) serving && [ -z "$master" ] && serve ;;
             cool) hot= ;;
@@ -562,7 +583,7 @@ controller() {
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
 
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
-rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN"/results/* "$RUN/results/.new"
+rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN/leaving" "$RUN/closed" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
 # QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
 trap 'echo hurry >&3' TERM INT QUIT

@@ -84,6 +84,8 @@ class BalancerPlan:
     agents: Write
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
+    closed: Mapping[str, int]
+    """Sockets that were closed by the end of a pod's grace period, by the name of the pod."""
     before: tuple[InForce | None, Trial | None]
     in_force_since: Reload | None
     released: Released | None
@@ -181,6 +183,7 @@ def plan_balancer(
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
+        closed={pod: each.closed for pod, each in sorted(said.items()) if each.closed},
         before=(in_force, trial),
         in_force_since=published.in_force_since,
         released=released,

@@ -38,7 +38,8 @@ class Acknowledgement:
 
     ``epoch`` is the epoch of the leader that wrote that version. ``sockets`` counts established client connections.
     ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6. ``draining`` came
-    later than the rest: an agent that does not know of it drains nothing, as far as is known.
+    later than the rest: an agent that does not know of it drains nothing, as far as is known. ``closed`` is the number
+    of sockets that the end of the pod's grace period closed; that is an agent's last word.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Acknowledgement:
     ipv6: bool
     failure: Failure | None = None
     draining: Draining = NOT_DRAINING
+    closed: int = 0
 
     def to_json(self) -> str:
         """Deterministic text for the ConfigMap's value."""
@@ -80,8 +82,13 @@ def parse_acknowledgement(text: str) -> Acknowledgement | None:
                 ipv6=ipv6,
                 failure=failure,
                 draining=_draining(raw.get("draining")),
+                closed=_count(raw.get("closed")),
             )
     return None
+
+
+def _count(raw: Any) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < _LARGEST else 0
 
 
 def _draining(raw: Any) -> Draining:

@@ -18,6 +18,7 @@ GOOD = Acknowledgement(
     ipv6=True,
     failure=Failure(version="ba9876543210", phase="test", message="[emerg] no"),
     draining=Draining(generations=2, sockets=7, oldest=1_800_000_000),
+    closed=3,
 )
 
 
@@ -56,6 +57,11 @@ def test_an_agent_that_knows_nothing_of_draining_is_understood() -> None:
 
 def test_what_is_unknown_to_us_is_passed_over() -> None:
     assert parse_acknowledgement(json.dumps(json.loads(GOOD.to_json()) | {"more": [1]})) == GOOD
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 10**30, "3"])
+def test_an_odd_number_of_closed_sockets_is_none(odd: Any) -> None:
+    assert parse_acknowledgement(json.dumps(json.loads(GOOD.to_json()) | {"closed": odd})) == replace(GOOD, closed=0)
 
 
 @pytest.mark.parametrize(
