@@ -135,6 +135,12 @@ SAME_SENTENCE: list[tuple[str, Json, str, str]] = [
     (ROUTE, headers("X-A", ""), "spec.headers.set[0].value", "under remove"),
     (BALANCER, listeners(8081), "spec.listeners[0].port", "8081 and 8082 are reserved"),
     (BALANCER, balancer(domain="*.example.com"), "spec.domain", "without a wildcard"),
+    (BALANCER, balancer(reload={"minInterval": "5"}), "spec.reload.minInterval", "with the units h, m, s or ms"),
+    (BALANCER, balancer(reload={"minInterval": "99999h"}), "spec.reload.minInterval", "at most 2147483647ms"),
+    (BALANCER, balancer(reload={"drainTimeout": "0s"}), "spec.reload.drainTimeout", "at least 1ms"),
+    (BALANCER, balancer(reload={"drainTimeout": "4s"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
+    (BALANCER, balancer(reload={"minInterval": "2h"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
+    (BALANCER, balancer(reload={"maxDrainingGenerations": 65}), "spec.reload.maxDrainingGenerations", "64"),
     (BALANCER, balancer(deploymentRef={"name": "A"}), "spec.deploymentRef.name", "lower-case letters"),
     (BALANCER, namespaces(**{"from": "Selector"}), "spec.allowedRoutes.namespaces.selector", "and only then"),
     (

@@ -384,6 +384,12 @@ def total(agent: Agent, name: str, **labels: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
+def drains(agent: Agent) -> int:
+    """How many generations the agent tells of."""
+    draining = agent._drainer.draining
+    return draining.generations if draining is not None else -1
+
+
 def closes(agent: Agent, reason: str) -> float:
     """How many sockets were closed, and workers ended, for a reason: here each worker has one."""
     sockets = total(agent, "wsroute_agent_closed_sockets_total", reason=reason)
@@ -392,7 +398,7 @@ def closes(agent: Agent, reason: str) -> float:
 
 async def test_one_generation_too_many_ends_the_oldest_and_nothing_else(pod: BalancerPod, cluster: Published) -> None:
     async with running_agent(pod, cluster) as agent, generations(pod, cluster, 3) as (first, second, third):
-        await until(lambda: agent._drainer.draining.generations == 2, what="for what drains to be told")
+        await until(lambda: drains(agent) == 2, what="for what drains to be told")
         said = await cluster.until_acknowledged(cluster.main(3, terms=(2, 3_600_000)))
         assert said.draining.generations == 3, "that there is one more is told with the version"
         await closed(first)
@@ -400,8 +406,8 @@ async def test_one_generation_too_many_ends_the_oldest_and_nothing_else(pod: Bal
             await echo(client, "still here")
         await until(lambda: closes(agent, "early-retirement") == 1, what="for the close to be counted")
         assert closes(agent, "drain-timeout") == 0
-        await until(lambda: agent._drainer.draining.generations == 2, what="for the rest to be told")
-        assert agent._drainer.draining.sockets == 2
+        await until(lambda: drains(agent) == 2, what="for the rest to be told")
+        assert total(agent, "wsroute_agent_draining_sockets") == 2
         assert total(agent, "wsroute_agent_draining_generations") == 2
 
 
@@ -410,7 +416,7 @@ async def test_a_change_of_terms_alone_ends_what_is_too_old_and_reloads_nothing(
 ) -> None:
     monkeypatch.setattr("wsroute.agent.drain.PAUSE", 0.2)
     async with running_agent(pod, cluster) as agent, generations(pod, cluster, 3) as (first, second, third):
-        await until(lambda: agent._drainer.draining.generations == 2, what="for what drains to be told")
+        await until(lambda: drains(agent) == 2, what="for what drains to be told")
         loads, accepting = count(agent, "applied"), pod.accepting()
         cluster.main(2, terms=(3, 2_000))
         await closed(first)

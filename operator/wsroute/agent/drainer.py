@@ -18,12 +18,16 @@ logger = logging.getLogger(__name__)
 LOOK: Final = 10.0
 """Seconds between two looks: while nothing drains they cost nothing, else some milliseconds for each 1,000 sockets."""
 
+CROWDED: Final = 2.0
+"""The same while there are as many generations as may be: somebody waits for the end of one."""
+
 UNSETTLED: Final = 1.0
 """The same while a generation is so young that it may yet vanish."""
 
 
 class Drainer:
-    """``draining`` is what to tell of the old workers; ``changed`` is called when that is news."""
+    """``draining`` is what to tell of the old workers, None before the first look; ``changed`` is called when that is
+    news."""
 
     def __init__(self, applier: Applier, metrics: AgentMetrics, *, pod: str, changed: Callable[[], None]) -> None:
         self._applier = applier
@@ -33,7 +37,7 @@ class Drainer:
         self._terms: Terms | None = None
         self._rested_since = float("-inf")
         self._wake = asyncio.Event()
-        self.draining: Draining = NOT_DRAINING
+        self.draining: Draining | None = None
 
     def follow(self, terms: Terms | None) -> None:
         """These terms count from now on."""
@@ -43,7 +47,7 @@ class Drainer:
 
     def reloaded(self, *, sockets: int) -> None:
         """nginx has loaded a version. ``sockets`` is what the pod had before."""
-        self.draining = one_more(self.draining, sockets=sockets, now=time.time())
+        self.draining = one_more(self.draining or NOT_DRAINING, sockets=sockets, now=time.time())
         self._wake.set()
 
     async def run(self) -> None:
@@ -54,6 +58,8 @@ class Drainer:
                 pause = await self._step()
             except ControlUnavailableError as error:
                 logger.debug("The old workers can't be looked at: %s", error)
+                if self.draining is None:
+                    self._tell(NOT_DRAINING)
                 pause = UNSETTLED
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -62,16 +68,21 @@ class Drainer:
     async def _step(self) -> float:
         """Look once, and end at most one worker; gives the seconds until the next look."""
         workers = await self._applier.survey()
-        self._tell(workers)
+        self._tell(describe(workers, now=time.time(), before=self.draining or NOT_DRAINING))
         decision = decide(workers, self._terms, stagger=self._stagger, rested=time.monotonic() - self._rested_since)
         match decision:
             case Retire():
                 # At once the next one, should that be due; a worker that is no more is looked for less eagerly.
                 return 0.0 if await self._retire(decision) else UNSETTLED
             case Wait(seconds):
-                unsettled = any(worker.sockets and worker.age < SETTLED for worker in workers)
-                pause = UNSETTLED if unsettled else LOOK
+                pause = self._pause(workers)
                 return pause if seconds is None else min(pause, seconds)
+
+    def _pause(self, workers: tuple[OldWorker, ...]) -> float:
+        if any(worker.sockets and worker.age < SETTLED for worker in workers):
+            return UNSETTLED
+        generations = self.draining.generations if self.draining is not None else 0
+        return CROWDED if self._terms is not None and generations >= self._terms.generations else LOOK
 
     async def _retire(self, decision: Retire) -> bool:
         """End a worker; false when it had ended by itself."""
@@ -90,8 +101,7 @@ class Drainer:
         )
         return True
 
-    def _tell(self, workers: tuple[OldWorker, ...]) -> None:
-        found = describe(workers, now=time.time(), before=self.draining)
+    def _tell(self, found: Draining) -> None:
         self._metrics.drain(generations=found.generations, sockets=found.sockets)
         if found != self.draining:
             self.draining = found

@@ -303,7 +303,8 @@ class Agent:
     def _acknowledge(self) -> None:
         view = self._view
         self.metrics.state(version=view.running or "", sockets=self._sockets)
-        if view.running is None:
+        draining = self._drainer.draining
+        if view.running is None or draining is None:
             return
         self._acknowledger.update(
             Acknowledgement(
@@ -313,7 +314,7 @@ class Agent:
                 nginx=self._applier.nginx_version(),
                 ipv6=ipv6_available(),
                 failure=view.failure,
-                draining=self._drainer.draining,
+                draining=draining,
                 closed=self._closed,
             )
         )

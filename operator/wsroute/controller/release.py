@@ -87,7 +87,9 @@ def release(
     if version in {each.version for each in (in_force, trial) if each is not None}:
         return Released(version, continued, None, full)
     cause = _cause(base.version, version, desired, means)
-    verdict = judge(cause or Cause.CONFIGURATION, terms=terms, last=last, full=full, now=now) if cause else Go()
+    verdict: Go | Hold = Go()
+    if cause is not None and any(pod.ready for pod in pods):  # else there is nothing to reload
+        verdict = judge(cause, terms=terms, last=last, full=full, now=now)
     if isinstance(verdict, Hold):
         return Released(base.version, continued, verdict, full)
     since = Reload(now, cause or Cause.CONFIGURATION, now)

@@ -91,6 +91,17 @@ def test_an_isolated_change_goes_at_once_and_the_next_one_waits_for_the_interval
     assert planner.programmed("five")[0]
 
 
+def test_nothing_waits_while_no_pod_is_ready(planner: Planner) -> None:
+    planner.world.route("three")
+    planner.settle()
+    for pod in ("p0", "p1"):
+        planner.world.pod(pod, ready=False)
+    planner.world.route("four")
+    plan = planner.plan()
+    assert plan.decision is not None
+    assert plan.decision.in_force == InForce(plan.desired, ("*",))
+
+
 def test_what_waits_waits_for_another_operator_as_long(planner: Planner) -> None:
     planner.world.route("three")
     planner.settle()
