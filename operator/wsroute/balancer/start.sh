@@ -41,6 +41,7 @@ unset NGINX
 BINARY=${WSROUTE_NGINX:-nginx}
 DELAY=${WSROUTE_TERM_DELAY:-5}
 GRACE=${WSROUTE_GRACE_PERIOD:-0}
+case $GRACE in *[!0-9]*) GRACE=0 ;; esac
 # Seconds that are left for telling what was closed.
 FAREWELL=5
 

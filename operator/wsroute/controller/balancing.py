@@ -4,21 +4,22 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
-from wsroute.controller.budget import Endpoints, Reload, Terms, describe_backlog, terms_of, to_text
+from wsroute.controller.budget import Reload, Terms, describe_backlog, terms_of, to_text
 from wsroute.controller.generated import File, Wanted
-from wsroute.controller.release import Means, Published, Released, release
+from wsroute.controller.release import Published, Released, release
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
+from wsroute.controller.standing import StandingMemo, compare, means, unpacked
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
-from wsroute.dataplane.bundle import BundleError, unpack
+from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.ir import Configuration, RouteRef
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
@@ -27,7 +28,6 @@ from wsroute.graph.status import Reloaded, ServedView
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
-from wsroute.nginx.reading import read_endpoints
 from wsroute.nginx.render import render
 
 NOTHING: Final = ""
@@ -51,10 +51,7 @@ class BalancerMemo:
     rendered: RenderMemo = field(default_factory=RenderMemo)
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
-    files: dict[str, File] = field(default_factory=dict)
-    """The files of the versions that stand, as far as they were made here: what a hand does to them is undone."""
-    read: tuple[str, Endpoints | None] = ("", None)
-    """What was read of a version that stands and was made elsewhere."""
+    standing: StandingMemo = field(default_factory=StandingMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
 
 
@@ -89,6 +86,8 @@ class BalancerPlan:
     before: tuple[InForce | None, Trial | None]
     in_force_since: Reload | None
     released: Released | None
+    waiting: frozenset[RouteRef] | None
+    """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
     backlog: str
     now: float
 
@@ -146,9 +145,10 @@ def plan_balancer(
     writes: tuple[Write, ...] = ()
     published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
     released: Released | None = None
+    waiting: frozenset[RouteRef] | None = None
     backlog = ""
     if made is not None and node.spec is not None:
-        memo.files[made.version] = made.file
+        memo.standing.files[made.version] = made.file
         whole = trial if _is_whole(following, made.version) else None
         terms = terms_of(node.spec)
         released = release(
@@ -157,9 +157,10 @@ def plan_balancer(
             replace(published, trial=whole),
             pods,
             terms,
-            _means(memo, nginx, following),
+            means(memo.standing, memo.versions, memo.rendered, (nginx, following)),
             now=wall,
         )
+        waiting = compare(memo.standing, memo.versions, released, made.version, made.file, (nginx, following))
         if released.full is not None and not released.full.coming:
             backlog = describe_backlog(released.full, terms, waiting=released.hold is not None)
         inputs = Inputs(
@@ -187,6 +188,7 @@ def plan_balancer(
         before=(in_force, trial),
         in_force_since=published.in_force_since,
         released=released,
+        waiting=waiting,
         backlog=backlog,
         now=wall,
     )
@@ -226,45 +228,7 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
     trial = generated.read_trial(following)
     if following is None or trial is None or trial.version == desired:
         return True
-    bundle = generated.read_file(following).bundle
-    try:
-        unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
-    except BundleError:
-        return False
-    return True
-
-
-def _means(memo: BalancerMemo, *maps: ConfigMap | None) -> Means:
-    """How a release makes a file, and reads one that stands."""
-
-    def make(configuration: Configuration) -> str | None:
-        try:
-            rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
-            memo.files[rendered.version] = generated.make_file(rendered, configuration)
-        except (EmitError, BundleError):
-            return None
-        memo.versions.add(rendered.version, configuration)
-        return rendered.version
-
-    def read(version: str) -> Endpoints | None:
-        if memo.read[0] != version:
-            memo.read = (version, _read(version, maps))
-        return memo.read[1]
-
-    return Means(memo.versions, make, read)
-
-
-def _read(version: str, maps: Iterable[ConfigMap | None]) -> Endpoints | None:
-    """The addresses of a version that stands in one of the ConfigMaps; None when its file is not whole."""
-    for known in maps:
-        if known is not None and known.annotations.get(names.VERSION_ANNOTATION) == version:
-            bundle = generated.read_file(known).bundle
-            try:
-                text = unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
-            except BundleError:
-                return None
-            return read_endpoints(text) if version in text else None
-    return None
+    return unpacked(generated.read_file(following)) is not None
 
 
 def _writes(
@@ -285,7 +249,7 @@ def _writes(
     for known in maps:
         if known is not None:
             files[known.annotations.get(names.VERSION_ANNOTATION, "")] = generated.read_file(known)
-    files |= memo.files
+    files |= memo.standing.files
     writes = []
     in_force, trial = decision.in_force, decision.trial
     when: Reload | None
@@ -306,7 +270,7 @@ def _writes(
     elif following is not None:
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
     standing = {each.version for each in (in_force, trial) if each is not None}
-    memo.files = {version: file for version, file in memo.files.items() if version in standing}
+    memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
     return tuple(write for write in writes if write.known is None or not generated.stands(write.wanted, write.known))
 
 
@@ -337,6 +301,8 @@ class Progress:
         released = plan.released
         self._hold = released.hold.message if released is not None and released.hold is not None else ""
         self._released = versions.get(released.version) if released is not None else None
+        self._standing = released.version if released is not None else ""
+        self._waiting = plan.waiting
         owing = plan.decision.owing if plan.decision is not None else {}
         self._runs: list[str] = []
         """For each ready pod the version that counts for it, empty when none does."""
@@ -352,7 +318,7 @@ class Progress:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
-        return (self._runs, self._desired, self._total, self._failure, self._hold, self._released)
+        return (self._runs, self._desired, self._total, self._failure, self._hold, self._standing, self._waiting)
 
     def of_balancer(self) -> RolloutView:
         """With the balancer as a whole."""
@@ -367,13 +333,21 @@ class Progress:
         reference = RouteRef(*route)
         wanted = self._desired.fingerprints(self._memo).get(reference)
         current = 0
+        stands = self._stands(reference, wanted)
         for version in self._runs:
             known = self._versions.get(version)
-            if known is not None and wanted is not None:
-                current += known.fingerprints(self._memo).get(reference) == wanted
+            if known is not None:
+                current += wanted is not None and known.fingerprints(self._memo).get(reference) == wanted
+            else:
+                current += stands and version == self._standing
         # What is on its way already is not held, though something else is.
-        coming = self._released is not None and self._released.fingerprints(self._memo).get(reference) == wanted
-        return self._view(current, "" if coming else self._hold)
+        return self._view(current, "" if stands else self._hold)
+
+    def _stands(self, reference: RouteRef, wanted: str | None) -> bool:
+        """Whether the version that the rollout is for serves a route as the desired one does."""
+        if self._released is not None:
+            return wanted is not None and self._released.fingerprints(self._memo).get(reference) == wanted
+        return self._waiting is not None and reference not in self._waiting
 
     def _view(self, current: int, hold: str = "") -> RolloutView:
         return RolloutView(len(self._runs), current, self._total, self._failure, hold)

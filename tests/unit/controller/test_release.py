@@ -111,7 +111,11 @@ def test_what_waits_waits_for_another_operator_as_long(planner: Planner) -> None
     assert other.plan().writes == ()
     assert other.plan().look_again == pytest.approx(3.0)
     assert other.programmed("four")[1] == "ReloadHeld"
-    assert other.programmed("three")[1] == "ReloadHeld", "nobody knows any more what stands"
+    assert other.programmed("one")[0]
+    assert other.programmed("three")[0], "what is served is read from the file"
+    planner.world.route("one", path="/edited", generation=2)
+    assert other.programmed("one")[1] == "ReloadHeld"
+    assert other.programmed("two")[0]
     other.now += 3.0
     assert tried(other.plan())
 
