@@ -140,7 +140,6 @@ SAME_SENTENCE: list[tuple[str, Json, str, str]] = [
     (BALANCER, balancer(reload={"drainTimeout": "0s"}), "spec.reload.drainTimeout", "at least 1ms"),
     (BALANCER, balancer(reload={"drainTimeout": "4s"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
     (BALANCER, balancer(reload={"minInterval": "2h"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
-    (BALANCER, balancer(reload={"maxDrainingGenerations": 65}), "spec.reload.maxDrainingGenerations", "64"),
     (BALANCER, balancer(deploymentRef={"name": "A"}), "spec.deploymentRef.name", "lower-case letters"),
     (BALANCER, namespaces(**{"from": "Selector"}), "spec.allowedRoutes.namespaces.selector", "and only then"),
     (
@@ -186,6 +185,8 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
     (ROUTE, route(hosts=[1]), "spec.hosts[0]", "must be of type string"),
     (ROUTE, path(type="Regex"), "spec.paths[0].type", 'supported values: "Prefix", "Exact"'),
     (ROUTE, path(upgrade="Never"), "spec.paths[0].upgrade", 'supported values: "Required", "Optional"'),
+    (BALANCER, balancer(reload={"maxDrainingGenerations": 65}), "spec.reload.maxDrainingGenerations", "equal to 64"),
+    (BALANCER, balancer(reload={"maxDrainingGenerations": 0}), "spec.reload.maxDrainingGenerations", "equal to 1"),
     (ROUTE, backend(weight=1001), "spec.paths[0].backends[0].weight", "less than or equal to 1000"),
     (ROUTE, backend(weight=True), "spec.paths[0].backends[0].weight", "must be of type integer"),
     (ROUTE, route(headers={"remove": ["X-A", "x_a"]}), "spec.headers", "named only once"),

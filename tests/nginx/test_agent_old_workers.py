@@ -15,6 +15,7 @@ from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, childr
 from tests.support.handshake import echo
 from tests.support.nginx_runner import free_ports
 from tests.support.waiting import until
+from wsroute.balancer.control import OldWorker
 
 pytestmark = pytest.mark.nginx
 
@@ -32,6 +33,11 @@ async def backend() -> AsyncIterator[Backend]:
         yield started
 
 
+async def holding(pod: BalancerPod) -> list[OldWorker]:
+    """The old workers that hold sockets. Others, as the bootstrap's, may be seen for a moment before they end."""
+    return [old for old in await pod.applier.survey() if old.sockets]
+
+
 async def test_each_reload_leaves_a_generation_with_the_sockets_that_it_holds(
     pod: BalancerPod, backend: Backend
 ) -> None:
@@ -45,12 +51,9 @@ async def test_each_reload_leaves_a_generation_with_the_sockets_that_it_holds(
             for _ in range(generation):
                 await exits.enter_async_context(opened(port))
             await load(pod, port, backend, generation)
-        found = await pod.applier.survey()
-        assert [(old.generation, old.pid, old.sockets) for old in found] == [
-            (1, workers[0], 1),
-            (2, workers[1], 2),
-            (3, workers[2], 3),
-        ]
+        found = await holding(pod)
+        assert [(old.pid, old.sockets) for old in found] == [(workers[0], 1), (workers[1], 2), (workers[2], 3)]
+        assert len({old.generation for old in found}) == 3
         assert all(0 <= old.age < 30 for old in found)
         assert [old.age for old in found] == sorted((old.age for old in found), reverse=True)
     await until(lambda: not pod.draining(), what="for the old workers to end")
@@ -68,14 +71,14 @@ async def test_one_worker_is_ended_at_a_time_and_closes_its_own_sockets_only(
         async with opened(port) as second:
             await load(pod, port, backend, 2)
             async with opened(port) as newest:
-                oldest, later = await pod.applier.survey()
+                oldest, later = await holding(pod)
                 assert await pod.applier.retire(oldest.pid) == 2
                 for closed in (first, also_first):
                     with pytest.raises(ConnectionClosed):
                         await closed.recv()
                 for client in (second, newest):
                     await echo(client, "still here")
-                assert [old.pid for old in await pod.applier.survey()] == [later.pid]
+                assert [old.pid for old in await holding(pod)] == [later.pid]
                 assert f"ended the old worker {oldest.pid}, which held 2 sockets" in pod.words()
                 assert await pod.applier.retire(oldest.pid) is None, "it is gone already"
 
@@ -90,14 +93,14 @@ async def test_only_an_old_worker_of_this_nginx_can_be_named(pod: BalancerPod, b
     try:
         async with opened(port) as first:
             await load(pod, port, backend, 1)
-            [old] = await pod.applier.survey()
+            [old] = await holding(pod)
             [accepting] = pod.accepting()
             untouchable = [accepting, pod.master(), pod.controller(), pod.process.pid, impostor.pid, os.getpid(), 1]
             for pid in untouchable:
                 assert await pod.applier.retire(pid) is None
             for nonsense in (b"", b"0", b"-1", b"-9 1", b"x", b"1;2", f"0{old.pid}".encode(), b"9" * 40):
                 pod.say(b"retire nonsense " + nonsense + b"\n")
-            assert len(await pod.applier.survey()) == 1
+            assert [other.pid for other in await holding(pod)] == [old.pid]
             assert not (pod.run / "results" / "nonsense").exists()
             assert all(title(pid) for pid in untouchable)
             assert pod.accepting() == [accepting]
@@ -116,7 +119,7 @@ async def test_the_workers_of_a_dead_master_are_old_workers_too(pod: BalancerPod
         os.kill(master, signal.SIGKILL)
         await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
         await until(lambda: "shutting down" in title(worker), what="for the old worker to drain")
-        [old] = await pod.applier.survey()
+        [old] = await holding(pod)
         assert (old.pid, old.sockets) == (worker, 1)
         assert await pod.applier.retire(worker) == 1
         with pytest.raises(ConnectionClosed):
@@ -129,7 +132,7 @@ async def test_a_worker_that_hangs_is_killed(pod: BalancerPod, backend: Backend)
     await load(pod, port, backend)
     async with opened(port) as first:
         await load(pod, port, backend, 1)
-        [old] = await pod.applier.survey()
+        [old] = await holding(pod)
         os.kill(old.pid, signal.SIGSTOP)
         assert await pod.applier.retire(old.pid) == 1
         await until(lambda: not title(old.pid), what="for its end")
@@ -143,13 +146,13 @@ async def test_generations_survive_the_controller(pod: BalancerPod, backend: Bac
     async with opened(port), AsyncExitStack() as exits:
         await load(pod, port, backend, 1)
         await exits.enter_async_context(opened(port))
-        [before] = await pod.applier.survey()
+        [before] = await holding(pod)
         controller, master = pod.controller(), pod.master()
         os.kill(controller, signal.SIGKILL)
         await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
-        oldest, newer = await pod.applier.survey()
+        oldest, newer = await holding(pod)
         assert (oldest.generation, oldest.pid) == (before.generation, before.pid)
-        assert newer.generation == before.generation + 1
+        assert newer.generation > before.generation
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)

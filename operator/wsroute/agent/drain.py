@@ -79,7 +79,7 @@ def stagger(pod: str) -> float:
 def decide(workers: Sequence[OldWorker], terms: Terms | None, *, stagger: float, rested: float) -> Retire | Wait:
     """What to do about the old workers, which come with the oldest first.
 
-    ``rested`` is seconds since the last one was ended whose time was over.
+    ``rested`` is seconds since the last one was ended.
     """
     if terms is None or not workers:
         return Wait(None)
