@@ -46,6 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cluster = api.up("bench")
     install.install_locally(cluster)
+    install.set_reload(cluster, **install.UNBUDGETED)
     install.wait_until_ready(cluster)
     try:
         asyncio.run(measure(cluster, arguments))

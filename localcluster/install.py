@@ -93,6 +93,16 @@ def wait_until_ready(cluster: Kubectl) -> None:
         cluster.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{deployment}", "--timeout=180s", timeout=200)
 
 
+def set_reload(cluster: Kubectl, **terms: object) -> None:
+    """Change the reload budget of the balancer: fields of its ``spec.reload``."""
+    patch = json.dumps({"spec": {"reload": terms}})
+    cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
+
+
+UNBUDGETED: Mapping[str, object] = {"minInterval": "0s", "maxDrainingGenerations": 64}
+"""What tests and benchmarks set that are about something else, and change things in quick succession."""
+
+
 def install_locally(cluster: Cluster) -> None:
     """Both on a local cluster, with images of the work tree as it is now; pods that run older ones are replaced."""
     imported = set(cluster.load_images())

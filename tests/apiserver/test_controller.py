@@ -77,6 +77,7 @@ class World:
             "shared",
             spec={
                 "dataPlane": "Static",
+                "reload": {"minInterval": "0s", "maxDrainingGenerations": 64},
                 "deploymentRef": {"name": "balancer"},
                 "listeners": [{"name": "ws", "port": 8080, "protocol": "HTTP"}],
                 "allowedRoutes": {"namespaces": {"from": "Same"}, "hosts": [HOST]},

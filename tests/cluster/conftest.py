@@ -44,6 +44,7 @@ def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.Cur
     else:
         install.install_operator(cluster, images)
         install.install_balancer(cluster, images)
+    install.set_reload(cluster, **install.UNBUDGETED)
     install.wait_until_ready(cluster)
     return cluster
 

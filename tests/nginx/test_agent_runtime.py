@@ -4,19 +4,23 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from tests.support.balancer_pod import BalancerPod, balancer_pod, echo_route
+from tests.support.backend import running_backend
+from tests.support.balancer_pod import BalancerPod, balancer_pod, echo_route, opened
 from tests.support.fake_cluster import FakeCluster
+from tests.support.handshake import echo
 from tests.support.nginx_runner import free_ports
 from tests.support.waiting import until
 from wsroute.agent.runtime import Agent, AgentConfig, ConfigError, config_from_environment, run
 from wsroute.dataplane import names
-from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
+from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import pack
 from wsroute.dataplane.ir import Endpoint
 from wsroute.kube.port import CONFIG_MAPS, KubeError, Listing, Resource, UnavailableError, WatchEvent
@@ -36,6 +40,7 @@ class Published(FakeCluster):
         super().__init__()
         self._pod = pod
         self.port = port
+        self.backend = BACKEND
 
     async def list(self, resource: Resource, **scope: Any) -> Listing:
         return await super().list(resource, **_unselected(scope))
@@ -45,10 +50,20 @@ class Published(FakeCluster):
 
     def rendered(self, number: int) -> Rendered:
         """One of many versions. Its file is not staged: that is the agent's work."""
-        return self._pod.render(echo_route(self.port, BACKEND, idle_timeout=1000 * (number + 1)))
+        return self._pod.render(echo_route(self.port, self.backend, idle_timeout=1000 * (number + 60)))
 
-    def publish(self, role: str, version: str, text: str, *, epoch: int = 1, canary: str = "", pods: str = "*") -> None:
-        """Write a version as the operator does."""
+    def publish(
+        self,
+        role: str,
+        version: str,
+        text: str,
+        *,
+        epoch: int = 1,
+        canary: str = "",
+        pods: str = "*",
+        terms: tuple[int, int] = (64, 3_600_000),
+    ) -> None:
+        """Write a version as the operator does. ``terms`` are generations and milliseconds."""
         bundle = pack(text)
         self.put(
             CONFIG_MAPS,
@@ -62,6 +77,8 @@ class Published(FakeCluster):
                 names.CANARY_ANNOTATION: canary,
                 names.PODS_ANNOTATION: pods,
                 names.LISTENER_PORTS_ANNOTATION: str(self.port),
+                names.MAX_DRAINING_ANNOTATION: str(terms[0]),
+                names.DRAIN_TIMEOUT_ANNOTATION: str(terms[1]),
             },
             data=dict(bundle.data),
             binaryData=dict(bundle.binary_data),
@@ -336,6 +353,103 @@ async def test_it_answers_probes_and_ends_when_told(
     async with asyncio.timeout(5):
         await task
     assert await pod.applier.running() == version
+
+
+# --- old workers ---
+
+
+@asynccontextmanager
+async def generations(pod: BalancerPod, cluster: Published, count: int) -> AsyncIterator[list[ClientConnection]]:
+    """A socket from before each of so many reloads; the next version is the one with the number ``count``."""
+    async with running_backend() as backend, AsyncExitStack() as exits:
+        cluster.backend = backend.endpoint()
+        sockets = []
+        for number in range(count):
+            await cluster.until_acknowledged(cluster.main(number, terms=(count, 3_600_000)))
+            sockets.append(await exits.enter_async_context(opened(cluster.port)))
+        yield sockets
+
+
+async def closed(socket: ClientConnection) -> None:
+    """Wait until the balancer has closed a socket."""
+    with pytest.raises(ConnectionClosed):
+        async with asyncio.timeout(10):
+            await socket.recv()
+
+
+def total(agent: Agent, name: str, **labels: str) -> float:
+    """A metric of the agent."""
+    text = "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}" if labels else ""
+    [line] = [line for line in agent.metrics.render().decode().splitlines() if line.startswith(f"{name}{text} ")]
+    return float(line.rpartition(" ")[2])
+
+
+def drains(agent: Agent) -> int:
+    """How many generations the agent tells of."""
+    draining = agent._drainer.draining
+    return draining.generations if draining is not None else -1
+
+
+def closes(agent: Agent, reason: str) -> float:
+    """How many sockets were closed, and workers ended, for a reason: here each worker has one."""
+    sockets = total(agent, "wsroute_agent_closed_sockets_total", reason=reason)
+    return sockets if sockets == total(agent, "wsroute_agent_ended_workers_total", reason=reason) else -1
+
+
+async def test_one_generation_too_many_ends_the_oldest_and_nothing_else(pod: BalancerPod, cluster: Published) -> None:
+    async with running_agent(pod, cluster) as agent, generations(pod, cluster, 3) as (first, second, third):
+        await until(lambda: drains(agent) == 2, what="for what drains to be told")
+        said = await cluster.until_acknowledged(cluster.main(3, terms=(2, 3_600_000)))
+        assert said.draining.generations == 3, "that there is one more is told with the version"
+        await closed(first)
+        for client in (second, third):
+            await echo(client, "still here")
+        await until(lambda: closes(agent, "early-retirement") == 1, what="for the close to be counted")
+        assert closes(agent, "drain-timeout") == 0
+        await until(lambda: drains(agent) == 2, what="for the rest to be told")
+        assert total(agent, "wsroute_agent_draining_sockets") == 2
+        assert total(agent, "wsroute_agent_draining_generations") == 2
+
+
+async def test_a_change_of_terms_alone_ends_what_is_too_old_and_reloads_nothing(
+    pod: BalancerPod, cluster: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsroute.agent.drain.PAUSE", 0.2)
+    async with running_agent(pod, cluster) as agent, generations(pod, cluster, 3) as (first, second, third):
+        await until(lambda: drains(agent) == 2, what="for what drains to be told")
+        loads, accepting = count(agent, "applied"), pod.accepting()
+        cluster.main(2, terms=(3, 2_000))
+        await closed(first)
+        await closed(second)
+        await echo(third, "still here")
+        await until(lambda: closes(agent, "drain-timeout") == 2, what="for the closes to be counted")
+        assert count(agent, "applied") == loads
+        assert pod.accepting() == accepting
+        await until(lambda: (said := cluster.acknowledged()) is not None and said.draining == NOT_DRAINING)
+
+
+async def test_at_the_end_of_its_pod_an_agent_stays_until_nginx_has_ended_and_says_what_that_closed() -> None:
+    with balancer_pod(grace="8") as pod:
+        [port] = free_ports(1)
+        cluster = Published(pod, port)
+        async with running_backend() as backend:
+            cluster.backend = backend.endpoint()
+            version = cluster.main(0)
+            task = asyncio.create_task(run(config(pod), cluster))
+            await cluster.until_acknowledged(version)
+            async with opened(port) as client:
+                pod.process.send_signal(signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await until(lambda: not pod.accepting(), what="for the listeners to be closed")
+                cluster.main(1)
+                await echo(client, "still here")
+                assert not task.done()
+                await closed(client)
+            async with asyncio.timeout(5):
+                await task
+            said = cluster.acknowledged()
+            assert said is not None
+            assert (said.version, said.closed, said.failure) == (version, 1, None)
 
 
 async def test_an_error_of_a_part_ends_the_agent(pod: BalancerPod, cluster: Published) -> None:

@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 
 from tests.support.backend import Backend, running_backend
-from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, echo_route, title
+from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, load, opened, title
 from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake, held_socket
 from tests.support.nginx_runner import free_ports
@@ -46,27 +45,6 @@ def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
 async def backend() -> AsyncIterator[Backend]:
     async with running_backend() as started:
         yield started
-
-
-def connected(port: int) -> socket.socket:
-    """A connection to a listener."""
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-@asynccontextmanager
-async def opened(port: int) -> AsyncIterator[ClientConnection]:
-    """An open WebSocket through nginx."""
-    client = await held_socket(connected(port), host=HOST, path="/ws")
-    async with client:
-        yield client
-
-
-async def load(pod: BalancerPod, port: int, backend: Backend, number: int = 0) -> str:
-    """Bring in the route to the backend; each number is another version."""
-    version = pod.stage(echo_route(port, backend.endpoint(), idle_timeout=3_600_000 + number * 1000)).version
-    result = await pod.applier.apply(version)
-    assert isinstance(result, Applied), f"{result} {pod.words()}"
-    return version
 
 
 async def answers(port: int) -> bool:

@@ -3,15 +3,20 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.configurations import configuration, location, proxy, server, upstream
+from websockets.asyncio.client import ClientConnection
+
+from tests.support.backend import Backend
+from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
+from tests.support.handshake import held_socket
 from tests.support.nginx_runner import local_options, make_paths, nginx_binary, short_folder, wait_until
-from wsroute.balancer.applier import Applier, start_script
+from wsroute.balancer.applier import Applied, Applier, start_script
 from wsroute.dataplane.ir import Configuration, Endpoint
 from wsroute.nginx.render import Rendered, bootstrap, render
 
@@ -20,15 +25,17 @@ SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.wh
 
 
 class BalancerPod:
-    """``delay`` is what the script waits after SIGTERM, in seconds."""
+    """``delay`` is what the script waits after SIGTERM, and ``grace`` the pod's grace period, in seconds."""
 
-    def __init__(self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> None:
+    def __init__(
+        self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = ""
+    ) -> None:
         self.paths = make_paths(folder)
         self.conf = Path(self.paths.conf)
         self.run = Path(self.paths.run)
         self.applier = Applier(conf=self.conf, run=self.run)
         self._shell = shell
-        self._delay = delay
+        self._environment = {"WSROUTE_TERM_DELAY": delay, "WSROUTE_GRACE_PERIOD": grace}
         self._words = folder / "words"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -40,7 +47,7 @@ class BalancerPod:
         with self._words.open("ab") as words:
             self._process = subprocess.Popen(
                 [*self._shell, str(script), str(self.conf), str(self.run), str(first)],
-                env={**os.environ, "WSROUTE_NGINX": nginx_binary(), "WSROUTE_TERM_DELAY": self._delay},
+                env={**os.environ, "WSROUTE_NGINX": nginx_binary(), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=words,
                 stderr=words,
@@ -123,10 +130,10 @@ class BalancerPod:
 
 
 @contextmanager
-def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0") -> Iterator[BalancerPod]:
+def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = "") -> Iterator[BalancerPod]:
     """A pod that was started; everything in it is ended afterwards."""
     with short_folder() as folder:
-        pod = BalancerPod(folder, shell=shell, delay=delay)
+        pod = BalancerPod(folder, shell=shell, delay=delay, grace=grace)
         try:
             pod.start()
             wait_until(pod.serves, "nginx serves")
@@ -159,3 +166,24 @@ def echo_route(port: int, *endpoints: Endpoint, idle_timeout: int = 3_600_000, *
         servers=[server(location(action=proxy(idle_timeout=idle_timeout)))],
         **changes,
     )
+
+
+def connected(port: int) -> socket.socket:
+    """A connection to a listener."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@asynccontextmanager
+async def opened(port: int) -> AsyncIterator[ClientConnection]:
+    """An open WebSocket through nginx."""
+    client = await held_socket(connected(port), host=HOST, path="/ws")
+    async with client:
+        yield client
+
+
+async def load(pod: BalancerPod, port: int, backend: Backend, number: int = 0) -> str:
+    """Bring in the route to the backend; each number is another version."""
+    version = pod.stage(echo_route(port, backend.endpoint(), idle_timeout=3_600_000 + number * 1000)).version
+    result = await pod.applier.apply(version)
+    assert isinstance(result, Applied), f"{result} {pod.words()}"
+    return version

@@ -1,14 +1,23 @@
 """A small cluster as records: a balancer with pods, and routes to Services with endpoints."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind, Record, parse_record
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.cluster.state import ClusterState
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.generated import apply_body
+from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
+from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
+from wsroute.graph.model import GraphSettings
+
+SETTINGS = GraphSettings()
+BEGIN = 1_800_000_000.0
+"""Seconds since the epoch when a planner's clock says 0."""
 
 SYSTEM, TEAM = "wsroute-system", "team-a"
 SHARED = Key(SYSTEM, "shared")
@@ -62,6 +71,7 @@ class SmallWorld:
             "deploymentRef": {"name": "balancer"},
             "listeners": [{"name": "ws", "port": 8080, "protocol": "HTTP"}],
             "allowedRoutes": {"namespaces": {"from": "All"}, "hosts": ["*.example.com"]},
+            "reload": {"minInterval": "0s", "maxDrainingGenerations": 64},
             **changes,
         }
         self.put(Kind.BALANCER, "shared", SYSTEM, spec=spec, generation=self.version)
@@ -132,3 +142,63 @@ class SmallWorld:
     @property
     def snapshot(self) -> Snapshot:
         return self.state.snapshot()
+
+
+def rollout_writes(plan: BalancerPlan) -> list[Write]:
+    """All but the state, which comes first."""
+    return [write for write in plan.writes if write.wanted.role != names.ROLE_STATE]
+
+
+class Planner:
+    """Passes over a small world, with one memo."""
+
+    def __init__(self, world: SmallWorld) -> None:
+        self.world = world
+        self.memo = PassMemo()
+        self.now = 0.0
+
+    def result(self) -> PassResult:
+        return plan_pass(
+            self.world.snapshot,
+            SETTINGS,
+            self.memo,
+            revision=self.world.revision,
+            epoch=1,
+            now=self.now,
+            wall=BEGIN + self.now,
+        )
+
+    def plan(self) -> BalancerPlan:
+        return self.result().plans[SHARED]
+
+    def settle(self) -> BalancerPlan:
+        """Pass, write and have all pods do as they are told, until nothing is left to do."""
+        for _ in range(20):
+            plan = self.plan()
+            if plan.writes:
+                self.world.commit(plan)
+                continue
+            force, trial = plan.before
+            told = {pod.name: force.version for pod in plan.pods if force is not None}
+            if trial is not None:
+                told[trial.canary] = trial.version
+            late = [pod.name for pod in plan.pods if not pod.runs(told[pod.name])]
+            if not late:
+                return plan
+            for name in late:
+                self.world.say(name, version=told[name])
+        raise AssertionError("no end")
+
+    def programmed(self, route: str) -> tuple[bool, str, str]:
+        return self._said(StatusKey(Kind.ROUTE, Key(TEAM, route)), ConditionType.PROGRAMMED)
+
+    def backlog(self) -> tuple[bool, str, str]:
+        return self._said(StatusKey(Kind.BALANCER, SHARED), ConditionType.DRAIN_BACKLOG)
+
+    def balancer_status(self) -> Mapping[str, Any]:
+        return status_targets(self.result(), self.memo)[StatusKey(Kind.BALANCER, SHARED)].body
+
+    def _said(self, key: StatusKey, kind: ConditionType) -> tuple[bool, str, str]:
+        target = status_targets(self.result(), self.memo)[key]
+        found = next(c for c in target.conditions if c.type is kind)
+        return found.status, str(found.reason), found.message

@@ -19,7 +19,7 @@ COALESCE: Final = 1.0
 """Seconds between two writes where neither version nor failure changed."""
 
 SOCKETS: Final = 10.0
-"""Seconds between two writes where only the number of sockets changed."""
+"""Seconds between two writes where only numbers of sockets changed."""
 
 REFRESH: Final = 30.0
 """Seconds after which the same is written again: somebody may have taken our key out. It costs the server no write."""
@@ -40,11 +40,19 @@ def due(wanted: Acknowledgement, sent: Sent | None) -> float:
     if sent is None:
         return float("-inf")
     last = sent.acknowledgement
-    if (wanted.version, wanted.failure) != (last.version, last.failure):
+    if (wanted.version, wanted.failure, wanted.closed) != (last.version, last.failure, last.closed):
         return sent.at
-    if (wanted.epoch, wanted.nginx, wanted.ipv6) != (last.epoch, last.nginx, last.ipv6):
+    if _facts(wanted) != _facts(last):
         return sent.at + COALESCE
-    return sent.at + (SOCKETS if wanted.sockets != last.sockets else REFRESH)
+    return sent.at + (SOCKETS if _counts(wanted) != _counts(last) else REFRESH)
+
+
+def _facts(said: Acknowledgement) -> tuple[object, ...]:
+    return said.epoch, said.nginx, said.ipv6, said.draining.generations, said.draining.oldest
+
+
+def _counts(said: Acknowledgement) -> tuple[int, int]:
+    return said.sockets, said.draining.sockets
 
 
 class Acknowledger:
@@ -80,6 +88,13 @@ class Acknowledger:
         """The API server is there again, perhaps with another past: write at once whatever was written before."""
         self._sent = None
         self._changed.set()
+
+    async def written(self, *, within: float) -> None:
+        """Wait until our state stands there, no longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._sent is None or self._sent.acknowledgement != self._wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
 
     async def run(self) -> None:
         """Write until cancelled."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from wsroute.agent.drain import Terms, parse_terms
 from wsroute.balancer.admin import is_version
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
@@ -38,7 +39,7 @@ class Published:
 
     ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
     version in force); ``ports`` are its listeners'; ``structure`` is the name that it shares with versions which differ
-    from it in endpoints only.
+    from it in endpoints only; ``terms`` say how long old workers live (of the version in force).
     """
 
     uid: str
@@ -49,6 +50,7 @@ class Published:
     pods: frozenset[str]
     ports: frozenset[int]
     structure: str
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
         pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
         ports=frozenset(int(port) for port in ports if int(port) < 65536),
         structure=annotations.get(names.STRUCTURE_ANNOTATION, ""),
+        terms=parse_terms(annotations),
     )
 
 

@@ -5,6 +5,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from wsroute.agent.drain import Closed
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The Prometheus text format of :meth:`AgentMetrics.render`."""
 
@@ -39,6 +41,44 @@ class AgentMetrics:
         self._sockets = Gauge(
             "wsroute_agent_sockets", "Established client connections on the listeners' ports.", registry=registry
         )
+
+        self._draining_generations = Gauge(
+            "wsroute_agent_draining_generations",
+            "Generations of old workers that hold sockets.",
+            registry=registry,
+        )
+        self._draining_sockets = Gauge(
+            "wsroute_agent_draining_sockets", "Sockets that old workers hold.", registry=registry
+        )
+        self._closed = Counter(
+            "wsroute_agent_closed_sockets_total",
+            "Sockets that were closed with their worker, by reason: drain-timeout, early-retirement, pod-termination.",
+            ["reason"],
+            registry=registry,
+        )
+        self._ended = Counter(
+            "wsroute_agent_ended_workers_total",
+            "Old workers that were ended, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in Closed:
+            self._closed.labels(reason)
+            self._ended.labels(reason)
+
+    def drain(self, *, generations: int, sockets: int) -> None:
+        """What old workers hold."""
+        self._draining_generations.set(generations)
+        self._draining_sockets.set(sockets)
+
+    def retired(self, why: Closed, *, sockets: int) -> None:
+        """An old worker was ended, and with it so many sockets."""
+        self._closed.labels(why).inc(sockets)
+        self._ended.labels(why).inc()
+
+    def terminated(self, *, sockets: int) -> None:
+        """The end of the pod's grace period closed so many sockets."""
+        self._closed.labels(Closed.POD_TERMINATION).inc(sockets)
 
     def applied(self, outcome: str, *, seconds: float | None = None) -> None:
         """A version came to this outcome, after so many seconds where it was loaded."""

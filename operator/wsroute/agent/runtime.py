@@ -28,6 +28,7 @@ from wsroute.agent.decide import (
     parse_publication,
     supersedes,
 )
+from wsroute.agent.drainer import Drainer
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.sockets import established, ipv6_available
 from wsroute.balancer.applier import Applied, Applier
@@ -55,6 +56,12 @@ SILENCE: Final = 2.0
 
 COUNT: Final = 5.0
 """Seconds between two counts of the sockets."""
+
+TOLD: Final = 2.0
+"""Seconds after our SIGTERM within which nginx's script must have got its own for it to be the end of the pod."""
+
+FAREWELL: Final = 3.0
+"""Seconds for the last acknowledgement: the script leaves five between nginx's end and that of the grace period."""
 
 STUCK: Final = 120.0
 """Seconds after which a single step counts as stuck; testing and loading give up after 20 each."""
@@ -100,11 +107,14 @@ class Agent:
             pod=config.pod,
             counted=self.metrics.acknowledged,
         )
+        self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubted: dict[str, tuple[Json, float]] = {}
         """ConfigMaps that are not believed yet, and since when, by name."""
         self._sockets = 0
+        self._closed = 0
+        self._working: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._step_since: float | None = None
         self._steps = 0
@@ -112,12 +122,33 @@ class Agent:
     async def run(self) -> None:
         """Everything, until cancelled; an error of any part ends all of them."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(), name="follow")
-            tasks.create_task(self._reconsider(), name="reconsider")
-            tasks.create_task(self._act(), name="act")
-            tasks.create_task(self._look(), name="look")
+            self._working = [
+                tasks.create_task(self._follow(), name="follow"),
+                tasks.create_task(self._reconsider(), name="reconsider"),
+                tasks.create_task(self._act(), name="act"),
+                tasks.create_task(self._look(), name="look"),
+                tasks.create_task(self._drainer.run(), name="drain"),
+            ]
             tasks.create_task(self._count(), name="count")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
+
+    async def see_out(self) -> None:
+        """We are told to end. When nginx is so as well, which is the end of the pod: change nothing any more, but tell
+        how many clients there are until nginx has ended, and then what that closed."""
+        try:
+            async with asyncio.timeout(TOLD):
+                while not self._applier.leaving():  # noqa: ASYNC110 (a file tells nobody of its birth)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return
+        for task in self._working:
+            task.cancel()
+        while not self._applier.finished():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        self._closed = self._applier.closed()
+        self.metrics.terminated(sockets=self._closed)
+        self._acknowledge()
+        await self._acknowledger.written(within=FAREWELL)
 
     def unhealthy(self) -> str:
         """Why a restart of the agent would help; empty when it would not."""
@@ -150,12 +181,10 @@ class Agent:
             self._look_at_publications()
 
     def _look_at_publications(self) -> None:
-        self._update(
-            self._view.publish(
-                main=self._published.get(nginx_name(self._config.balancer)),
-                next=self._published.get(next_name(self._config.balancer)),
-            )
-        )
+        main = self._published.get(nginx_name(self._config.balancer))
+        if main is not None:
+            self._drainer.follow(main.terms)
+        self._update(self._view.publish(main=main, next=self._published.get(next_name(self._config.balancer))))
 
     async def _reconsider(self) -> None:
         """Believe what was doubted once it has stood for long."""
@@ -221,13 +250,19 @@ class Agent:
 
     async def _step(self, action: Apply | Check) -> None:
         version = action.version
-        result = await (
-            self._applier.apply(version, test=action.test) if isinstance(action, Apply) else self._applier.test(version)
-        )
+        result: Applied | Failure | None
+        if isinstance(action, Apply):
+            # Counted while nginx loads: what there is now will drain.
+            result, self._sockets = await asyncio.gather(
+                self._applier.apply(version, test=action.test), established(self._view.ports)
+            )
+        else:
+            result = await self._applier.test(version)
         match result:
             case Applied():
                 self.metrics.applied("applied", seconds=result.seconds)
                 logger.info("Version %s is live, in %.0f ms.", version, result.seconds * 1000)
+                self._drainer.reloaded(sockets=self._sockets)
                 self._update(self._view.load(version))
             case Failure():
                 self.metrics.applied(f"refused-{result.phase}")
@@ -268,7 +303,8 @@ class Agent:
     def _acknowledge(self) -> None:
         view = self._view
         self.metrics.state(version=view.running or "", sockets=self._sockets)
-        if view.running is None:
+        draining = self._drainer.draining
+        if view.running is None or draining is None:
             return
         self._acknowledger.update(
             Acknowledgement(
@@ -278,6 +314,8 @@ class Agent:
                 nginx=self._applier.nginx_version(),
                 ipv6=ipv6_available(),
                 failure=view.failure,
+                draining=draining,
+                closed=self._closed,
             )
         )
 
@@ -318,6 +356,7 @@ async def run(config: AgentConfig, client: ClusterClient) -> None:
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(agent.run())
             await stop.wait()
+            await agent.see_out()
             task.cancel()
     finally:
         await runner.cleanup()

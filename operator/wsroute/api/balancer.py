@@ -29,12 +29,17 @@ from wsroute.api.fields import (
     Model,
     Network,
     ObjectName,
+    Pause,
     Rule,
     many,
 )
 from wsroute.api.values import WORKER_PROCESSES
 
 DEFAULT_WORKER_CONNECTIONS: Final = 16_384
+
+DEFAULT_MIN_INTERVAL: Final = Pause("5s")
+DEFAULT_MAX_DRAINING_GENERATIONS: Final = 3
+DEFAULT_DRAIN_TIMEOUT: Final = Duration("1h")
 
 RESERVED_PORTS: Final = (8081, 8082)
 """Ports of every balancer pod that are not for listeners: readiness, and the agent."""
@@ -239,12 +244,68 @@ class AllowedRoutes(Model):
         return self.namespaces.selector is not None and self.namespaces.selector.matches(labels)
 
 
+def _drained_too_soon(reload: "Reload") -> Iterable[str]:
+    return [".drainTimeout"] if reload.drains_for < reload.interval else []
+
+
 class Reload(Model):
-    """How a new configuration is brought in."""
+    """How a new configuration is brought in, and how much of the past the pods keep for it.
+
+    The worker processes from before a reload finish their sockets: they are one draining generation.
+    """
 
     strategy: Literal["InPlace"] = Field(
-        description="InPlace: each pod's agent reloads its nginx, one canary pod first. The default."
+        default="InPlace",
+        description="InPlace (when left out): each pod's agent reloads its nginx, one canary pod first.",
     )
+    min_interval: Pause | None = Field(
+        default=None,
+        description=(
+            "Least time between two reloads; what changes meanwhile is brought in together. An isolated change goes at "
+            "once, and so does the removal of an endpoint. 5s when left out; 0s is none."
+        ),
+    )
+    max_draining_generations: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=DEFAULT_MAX_DRAINING_GENERATIONS,
+        description=(
+            "How many draining generations a pod may have that still hold sockets. When a pod has as many, changes "
+            "wait; the removal of an endpoint does not, and ends the oldest generation early. 3 when left out."
+        ),
+    )
+    drain_timeout: Duration | None = Field(
+        default=None,
+        description=(
+            "How long a draining generation may live. Then its workers are ended one at a time, with the sockets that "
+            "they still hold. 1h when left out."
+        ),
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                f"(has(self.drainTimeout) ? {cel_duration('self.drainTimeout')} "
+                f": duration('{DEFAULT_DRAIN_TIMEOUT}')) >= "
+                f"(has(self.minInterval) ? {cel_duration('self.minInterval')} "
+                f": duration('{DEFAULT_MIN_INTERVAL}'))"
+            ),
+            sentence=(
+                f"drainTimeout must not be shorter than minInterval ({DEFAULT_MIN_INTERVAL} when left out): sockets "
+                "would be closed before the next reload could follow"
+            ),
+            broken=_drained_too_soon,
+            field=".drainTimeout",
+        ),
+    )
+
+    @property
+    def interval(self) -> Duration:
+        """The minInterval in force, milliseconds."""
+        return DEFAULT_MIN_INTERVAL if self.min_interval is None else self.min_interval
+
+    @property
+    def drains_for(self) -> Duration:
+        """The drainTimeout in force, milliseconds."""
+        return DEFAULT_DRAIN_TIMEOUT if self.drain_timeout is None else self.drain_timeout
 
 
 class Defaults(Model):
@@ -334,7 +395,9 @@ class WebSocketBalancerSpec(Model):
             "Which routes are served. Those of the balancer's own namespace with hosts of its domain when left out."
         ),
     )
-    reload: Reload = Field(default=Reload(strategy="InPlace"), description="How a new configuration is brought in.")
+    reload: Reload = Field(
+        default=Reload(), description="How a new configuration is brought in, and what the pods keep for it."
+    )
     trusted_proxies: tuple[Network, ...] = many(
         "set",
         "Networks of the proxies in front of the balancer, whose X-Forwarded headers are believed and extended.",

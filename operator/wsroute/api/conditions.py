@@ -16,14 +16,19 @@ MAX_MESSAGE: Final = 4096
 
 
 class ConditionType(StrEnum):
-    """What a condition speaks of. ``Stalled`` is abnormal when true, all others are abnormal when false."""
+    """What a condition speaks of. Those in ``ABNORMAL`` are abnormal when true, all others when false."""
 
     ACCEPTED = "Accepted"
     RESOLVED_REFS = "ResolvedRefs"
     PROGRAMMED = "Programmed"
     READY = "Ready"
     DEPLOYMENT_READY = "DeploymentReady"
+    DRAIN_BACKLOG = "DrainBacklog"
     STALLED = "Stalled"
+
+
+ABNORMAL: Final = frozenset({ConditionType.DRAIN_BACKLOG, ConditionType.STALLED})
+"""Conditions that tell of trouble when they are true."""
 
 
 class Reason(StrEnum):
@@ -54,6 +59,7 @@ class Reason(StrEnum):
 
     # Why the pods do not serve it (yet).
     PENDING = "Pending"
+    RELOAD_HELD = "ReloadHeld"
     CONFIG_REJECTED = "ConfigRejected"
     NO_BALANCER_PODS = "NoBalancerPods"
 
@@ -65,6 +71,8 @@ class Reason(StrEnum):
     TEMPLATE_NOT_FOUND = "TemplateNotFound"
     TEMPLATE_INVALID = "TemplateInvalid"
     SERVICE_PORT_MISSING = "ServicePortMissing"
+    NO_BACKLOG = "NoBacklog"
+    MAX_DRAINING_GENERATIONS = "MaxDrainingGenerations"
 
 
 @dataclass(frozen=True, slots=True)

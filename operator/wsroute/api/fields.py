@@ -74,19 +74,26 @@ class Duration(int):
 
     text: str
 
+    _bounds: ClassVar[tuple[int, str]] = (1, values.DURATION_BOUNDS_SENTENCE)
+    """The least number of milliseconds, and the sentence that says so."""
+
     def __new__(cls, text: str) -> Self:
-        fault = values.duration_fault(text)
+        fault = cls._fault(text)
         if fault is not None:
             raise ValueError(fault)
         duration = super().__new__(cls, values.parse_duration(text))
         duration.text = text
         return duration
 
+    @classmethod
+    def _fault(cls, text: str) -> str | None:
+        return values.duration_fault(text)
+
     def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # int's own is the number
         return (self.text,)
 
     def __repr__(self) -> str:
-        return f"Duration({self.text!r})"
+        return f"{type(self).__name__}({self.text!r})"
 
     def __str__(self) -> str:
         return self.text
@@ -103,7 +110,8 @@ class Duration(int):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        bounds = f"duration(self) >= duration('1ms') && duration(self) <= duration('{values.MAX_DURATION}ms')"
+        least, sentence = cls._bounds
+        bounds = f"duration(self) >= duration('{least}ms') && duration(self) <= duration('{values.MAX_DURATION}ms')"
         return {
             "type": "string",
             "maxLength": values.DURATION.max_length,
@@ -112,10 +120,20 @@ class Duration(int):
                 # Where the text is no duration at all, the rule above has said so.
                 {
                     "rule": f"!({values.DURATION.cel_test('self')}) || ({bounds})",
-                    "message": f"{values.DURATION_BOUNDS_SENTENCE}.",
+                    "message": f"{sentence}.",
                 },
             ],
         }
+
+
+class Pause(Duration):
+    """A duration that may be none: ``0s``."""
+
+    _bounds = (0, values.PAUSE_BOUNDS_SENTENCE)
+
+    @classmethod
+    def _fault(cls, text: str) -> str | None:
+        return values.pause_fault(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 from wsroute.api import values
 from wsroute.api.conditions import ConditionType, Reason
-from wsroute.api.fields import Duration, IntOrText, LabelMap, Model, Text
+from wsroute.api.fields import Duration, IntOrText, LabelMap, Model, Pause, Text
 from wsroute.api.grammar import Grammar
 from wsroute.api.schema import BALANCER, ROUTE, Kind, models_in
 from wsroute.api.v1alpha1 import GROUP, VERSION
@@ -64,7 +64,7 @@ spec:
     namespaces: {from: Selector, selector: {matchLabels: {websockets: "yes"}}}
     hosts: ["*.example.com"]
     maxPerNamespace: 200
-  reload: {strategy: InPlace}
+  reload: {strategy: InPlace, minInterval: 5s, maxDrainingGenerations: 3, drainTimeout: 1h}
   trustedProxies: [10.0.0.0/8]
   requestHeaders: [X-Team, X-Debug]
   defaults:
@@ -88,6 +88,10 @@ CONDITIONS: Final[dict[ConditionType, tuple[str, str]]] = {
     ConditionType.DEPLOYMENT_READY: (
         "balancer",
         "The Deployment exists and has ready pods, and the Service has a port for each listener.",
+    ),
+    ConditionType.DRAIN_BACKLOG: (
+        "balancer",
+        "The other way round: when true, a pod has as many draining generations as maxDrainingGenerations allows.",
     ),
     ConditionType.STALLED: (
         "both",
@@ -118,6 +122,7 @@ REASONS: Final[dict[Reason, str]] = {
         "that somebody else has. The others serve."
     ),
     Reason.PENDING: "Some of the ready balancer pods do not serve this generation yet; the message counts them.",
+    Reason.RELOAD_HELD: "The change waits for the reload budget; the message says why, and until when at the latest.",
     Reason.CONFIG_REJECTED: "nginx refused the configuration; the message has its words. The last good one serves.",
     Reason.NO_BALANCER_PODS: "No pod of the balancer is ready.",
     Reason.NO_ENDPOINTS: "No endpoint of any backend can take sockets.",
@@ -125,6 +130,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.TEMPLATE_NOT_FOUND: "No ConfigMap is labelled as the template of templateRef; the shipped one is used.",
     Reason.TEMPLATE_INVALID: "The template of templateRef can't be used, as the message says; the shipped one is.",
     Reason.SERVICE_PORT_MISSING: "No port of the Service that serviceRef names leads to a listener.",
+    Reason.NO_BACKLOG: "No pod has as many draining generations as the balancer allows.",
+    Reason.MAX_DRAINING_GENERATIONS: "A pod has; until one has ended, only the removal of endpoints is brought in.",
 }
 """What each reason means, and so what to do."""
 
@@ -232,7 +239,7 @@ def _type(annotation: Any) -> str:
 
 
 def _plain_type(inner: Any) -> str:
-    if inner is Duration:
+    if inner in (Duration, Pause):
         return _link(values.DURATION)
     if inner in (str, bool):
         return {str: "text", bool: "true or false"}[inner]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from wsroute.api.balancer import Listener
-from wsroute.api.conditions import Condition, ConditionType
+from wsroute.api.conditions import ABNORMAL, Condition
 from wsroute.api.fields import Model, many
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -94,6 +94,25 @@ class PodCounts(Model):
     current: Count = Field(default=0, description="Ready pods that serve the version in force.")
 
 
+class DrainingCounts(Model):
+    """Workers from before the last reloads, which take no new sockets and keep those that they have."""
+
+    generations: Count = Field(default=0, description="Generations that hold sockets, of the pod that has the most.")
+    sockets: Count = Field(default=0, description="Sockets that they hold, over all pods.")
+
+
+class LastReload(Model):
+    """The last version that came in force."""
+
+    time: Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})] = Field(
+        description="When it came in force."
+    )
+    reason: Annotated[str, Field(max_length=64)] = Field(
+        description=("What made it necessary: Configuration, Endpoints, or EndpointRemoval, which no budget holds.")
+    )
+    pods: Count = Field(default=0, description="Ready pods that have loaded it.")
+
+
 class BalancerSummary(Model):
     """Texts for the columns of kubectl get."""
 
@@ -116,15 +135,22 @@ class WebSocketBalancerStatus(Model):
     version: Annotated[str, Field(max_length=64)] | None = Field(
         default=None, description="Version of the nginx.conf in force."
     )
+    draining: DrainingCounts | None = Field(default=None, description="What the pods keep of earlier versions.")
+    last_reload: LastReload | None = Field(default=None, description="The last version that came in force.")
     summary: BalancerSummary | None = Field(default=None, description="Texts for the columns of kubectl get.")
     conditions: tuple[ConditionStatus, ...] = many(
-        "map", "Accepted, DeploymentReady, Programmed and Stalled.", minimum=0, maximum=16, key="type", default=()
+        "map",
+        "Accepted, DeploymentReady, Programmed, DrainBacklog and Stalled.",
+        minimum=0,
+        maximum=16,
+        key="type",
+        default=(),
     )
 
 
 def first_false_reason(conditions: Sequence[Condition]) -> str:
     """The reason of the first condition that ought to be true and is not, or an empty text."""
-    return next((str(c.reason) for c in conditions if not c.status and c.type != ConditionType.STALLED), "")
+    return next((str(c.reason) for c in conditions if not c.status and c.type not in ABNORMAL), "")
 
 
 def route_summary(

@@ -187,6 +187,9 @@ MAX_DURATION: Final = 2**31 - 1
 
 DURATION_BOUNDS_SENTENCE: Final = f"A duration must be at least 1ms and at most {MAX_DURATION}ms, which is about 596h"
 
+PAUSE_BOUNDS_SENTENCE: Final = f"The duration must be at most {MAX_DURATION}ms, which is about 596h; 0s is none at all"
+"""Of a duration that may be none."""
+
 _HEADER_NAME_REFUSALS: Final = (
     Hint(
         r"(?i)^(host|connection|upgrade|content[-_]length|transfer[-_]encoding|te|trailer|keep[-_]alive|"
@@ -280,6 +283,14 @@ def duration_fault(text: str) -> str | None:
         return fault
     milliseconds = parse_duration(text)
     return None if 1 <= milliseconds <= MAX_DURATION else DURATION_BOUNDS_SENTENCE
+
+
+def pause_fault(text: str) -> str | None:
+    """What is wrong with a duration that may be none, or None."""
+    fault = DURATION.fault(text)
+    if fault is not None:
+        return fault
+    return None if parse_duration(text) <= MAX_DURATION else PAUSE_BOUNDS_SENTENCE
 
 
 def parse_duration(text: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from wsroute.balancer.admin import is_version, running_version
-from wsroute.balancer.control import POLL, Control, read_untrusted
+from wsroute.balancer.control import POLL, Control, OldWorker, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
 
 KEPT: Final = 5
@@ -72,6 +72,22 @@ class Applier:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
 
+    def leaving(self) -> bool:
+        """Whether the start script was told to end, as by the end of the pod."""
+        return os.path.lexists(self._run / "leaving")
+
+    def finished(self) -> bool:
+        """Whether nginx has ended because of that."""
+        return os.path.lexists(self._run / "finished")
+
+    def closed(self) -> int:
+        """The number of sockets that the end of the grace period closed."""
+        try:
+            text = read_untrusted(self._run, "closed", limit=16).strip()
+        except OSError:
+            return 0
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
     async def test(self, version: str) -> Failure | None:
         """Have nginx check a staged version; None when it has no objection. One that passed is not checked again.
 
@@ -100,6 +116,19 @@ class Applier:
                     message="nginx loaded this version, but its workers do not answer with it on the admin socket.",
                 )
             return Applied(version=version, seconds=time.monotonic() - started)
+
+    async def survey(self) -> tuple[OldWorker, ...]:
+        """The workers that finish their sockets, the oldest first. Raises ControlUnavailableError."""
+        async with self._lock:
+            return await self._control.survey()
+
+    async def retire(self, pid: int) -> int | None:
+        """End one of them; the number of sockets that it held, or None when there is no such worker.
+
+        Raises ControlUnavailableError.
+        """
+        async with self._lock:
+            return await self._control.retire(pid)
 
     async def _test(self, version: str) -> Failure | None:
         if version in self._tested:

@@ -7,6 +7,7 @@ characters.
 import asyncio
 import errno
 import os
+import re
 import secrets
 import stat
 import time
@@ -27,8 +28,10 @@ FIRST_LOOK_MOST: Final = 0.5
 DEADLINE: Final = 20.0
 """Seconds to wait for an answer: the script itself gives up on nginx after about ten."""
 
-_ANSWER_LIMIT: Final = 16 * 1024
+_ANSWER_LIMIT: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 2000
+
+_OLD_WORKER: Final = re.compile(r"([0-9]{1,9}) ([0-9]{1,9}) ([1-9][0-9]{0,9}) ([0-9]{1,9})", re.ASCII)
 
 
 class ControlUnavailableError(Exception):
@@ -43,6 +46,19 @@ class Outcome:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class OldWorker:
+    """A worker of nginx that accepts nothing any more and finishes its sockets.
+
+    ``generation`` counts reloads: the workers that one reload left have the same. ``age`` is seconds since then.
+    """
+
+    generation: int
+    age: int
+    pid: int
+    sockets: int
+
+
 class Control:
     """The commands. ``run`` is the folder of nginx's side."""
 
@@ -54,15 +70,32 @@ class Control:
 
     async def test(self, version: str) -> Outcome:
         """Have nginx check a version's file; what is being served is not touched."""
-        return await self._command("test", version)
+        return _outcome(await self._command("test", version))
 
     async def load(self, version: str) -> Outcome:
         """Have nginx serve a version. When the outcome is not ok, nginx goes on with what it had."""
-        return await self._command("load", version)
+        return _outcome(await self._command("load", version))
 
-    async def _command(self, verb: Literal["test", "load"], version: str) -> Outcome:
+    async def survey(self) -> tuple[OldWorker, ...]:
+        """The old workers, the oldest generation first."""
+        _, _, lines = (await self._command("survey")).partition("\n")
+        found = [_OLD_WORKER.fullmatch(line) for line in lines.splitlines()]
+        return tuple(
+            sorted((OldWorker(*map(int, match.groups())) for match in found if match), key=lambda old: old.generation)
+        )
+
+    async def retire(self, pid: int) -> int | None:
+        """End one old worker; the number of sockets that it still held, or None when no old worker has that pid."""
+        outcome, _, words = (await self._command("retire", str(pid))).partition("\n")
+        number = words.strip()
+        if outcome != "ok":
+            return None
+        return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+    async def _command(self, verb: Literal["test", "load", "survey", "retire"], argument: str = "") -> str:
+        """The answer to a command, its outcome in the first line."""
         identity = secrets.token_hex(8)
-        self._send(f"{verb} {identity} {version}\n")
+        self._send(f"{verb} {identity} {argument}".rstrip() + "\n")
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._deadline):
@@ -72,8 +105,7 @@ class Control:
         except TimeoutError:
             raise ControlUnavailableError(f"nginx's start script did not answer within {self._deadline:g} s.") from None
         self._took[verb] = time.monotonic() - started
-        first, _, words = answer.partition("\n")
-        return Outcome(ok=first == "ok", message=_plain(words))
+        return answer
 
     def _send(self, line: str) -> None:
         # Shorter than PIPE_BUF, so that it arrives whole or not at all; never waiting for a reader.
@@ -97,6 +129,11 @@ class Control:
             return None
         except OSError as error:
             raise ControlUnavailableError(f"The answer can't be read: {error.strerror}.") from error
+
+
+def _outcome(answer: str) -> Outcome:
+    first, _, words = answer.partition("\n")
+    return Outcome(ok=first == "ok", message=_plain(words))
 
 
 def read_untrusted(folder: Path, name: str, *, limit: int) -> str:

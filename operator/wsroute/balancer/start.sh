@@ -6,14 +6,21 @@
 #   BOOTSTRAP  the configuration to start with before the first version was loaded
 #
 # Environment: WSROUTE_NGINX, the binary (default: nginx). WSROUTE_TERM_DELAY, the seconds for which nginx goes on
-# serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5).
+# serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5). WSROUTE_GRACE_PERIOD, the
+# pod's terminationGracePeriodSeconds: five seconds before it is over the workers that are left are ended one by one, which
+# is told in RUN/closed (a number of sockets) and in the log. Without it they end when the container is killed, untold.
 #
 # Commands are lines in the FIFO RUN/control; the answer is the file RUN/results/ID, `ok` or `failed` in its first line
 # and nginx's words below:
 #   test ID VERSION   has nginx check CONF/VERSION.conf; what is being served is not touched
 #   load ID VERSION   brings it in; `ok` once no accepting worker runs anything else, `failed` if nginx went on as before
+#   survey ID         tells of the old workers, those that finish their sockets: a line for each below `ok`, as
+#                     `GENERATION AGE PID SOCKETS`. A generation is what one reload left; its age is the seconds since then
+#   retire ID PID     ends one old worker, and so closes the sockets that it still holds; their number stands below `ok`.
+#                     `failed` when no such worker exists: one that accepts, or another process, is never touched
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
-# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, cool), which only make it look.
+# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, expire, cool), which only make it
+# look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended.
 #
 # The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
 #
@@ -33,6 +40,10 @@ BOOTSTRAP=$3
 unset NGINX
 BINARY=${WSROUTE_NGINX:-nginx}
 DELAY=${WSROUTE_TERM_DELAY:-5}
+GRACE=${WSROUTE_GRACE_PERIOD:-0}
+case $GRACE in *[!0-9]*) GRACE=0 ;; esac
+# Seconds that are left for telling what was closed.
+FAREWELL=5
 
 # About 10 s in steps of about 6 ms: nginx needs one second for 10,000 routes.
 PATIENCE=1600
@@ -111,6 +122,43 @@ accepting() {
             *'worker process'*) accepting="$accepting $accepting_pid" ;;
         esac
     done
+}
+
+# old_workers: sets $old_workers to the workers that finish their sockets: the master's, and those of masters before it.
+old_workers() {
+    old_workers=
+    old_found=
+    if [ -n "$master" ]; then
+        kin ppid "$master"
+        old_found=$kin
+    fi
+    for old_group in $retired; do
+        kin pgrp "$old_group"
+        old_found="$old_found $kin"
+    done
+    for old_pid in $old_found; do
+        old_title=
+        read -r old_title 2>/dev/null <"/proc/$old_pid/cmdline"
+        case $old_title in
+            *'worker process is shutting down'*) old_workers="$old_workers $old_pid" ;;
+        esac
+    done
+}
+
+# sockets PID: sets $sockets to the number of its clients. A proxied connection has two ends, and a nginx that finishes
+# its sockets has no others. The kernel's tables name a connection by the inode that the descriptor is a link to.
+sockets() {
+    # shellcheck disable=SC2012 # the names are numbers
+    sockets=$(
+        {
+            ls -l "/proc/$1/fd"
+            cat /proc/net/tcp /proc/net/tcp6
+        } 2>/dev/null 3>&- | awk '
+            $NF ~ /^socket:\[[0-9]+\]$/ { held[substr($NF, 9, length($NF) - 9)] }
+            $1 ~ /^[0-9]+:$/ && $4 == "01" && ($10 in held) { ends++ }
+            END { print int((ends + 1) / 2) }
+        '
+    )
 }
 
 # Groups get their signals as `kill -QUIT -PID`: to busybox `--` is an error, and dash wants it after `-s QUIT`.
@@ -246,6 +294,75 @@ reload() {
     return 1
 }
 
+# look_at_old: sets $old_workers and enters those that are new into RUN/draining, as lines `GENERATION SECOND PID`, in
+# which those that have ended don't stay. What is found at one look, right after a reload, is one generation. Seconds are
+# the machine's since its start: nobody sets that clock.
+look_at_old() {
+    old_workers
+    [ -z "$old_workers" ] && [ ! -s "$RUN/draining" ] && return 0
+    read -r look_now look_rest </proc/uptime
+    look_now=${look_now%%.*}
+    look_known=' '
+    look_last=0
+    {
+        if [ -s "$RUN/draining" ]; then
+            while read -r look_generation look_since look_pid; do
+                [ "$look_generation" -gt "$look_last" ] && look_last=$look_generation
+                case " $old_workers " in
+                    *" $look_pid "*)
+                        look_known="$look_known$look_pid "
+                        echo "$look_generation $look_since $look_pid"
+                        ;;
+                esac
+            done <"$RUN/draining"
+        fi
+        look_last=$((look_last + 1))
+        for look_pid in $old_workers; do
+            case $look_known in
+                *" $look_pid "*) ;;
+                *) echo "$look_last $look_now $look_pid" ;;
+            esac
+        done
+    } >"$RUN/draining.new"
+    mv -f "$RUN/draining.new" "$RUN/draining"
+}
+
+# survey: sets $words to the old workers and what they hold.
+survey() {
+    look_at_old
+    words=
+    [ -s "$RUN/draining" ] || return 0
+    read -r survey_now survey_rest </proc/uptime
+    survey_now=${survey_now%%.*}
+    while read -r survey_generation survey_since survey_pid; do
+        sockets "$survey_pid"
+        words="$words$survey_generation $((survey_now - survey_since)) $survey_pid $sockets
+"
+    done <"$RUN/draining"
+}
+
+# end_worker PID: ends one old worker; false, with $words, when it is none. Sets $sockets to what it held.
+end_worker() {
+    old_workers
+    case " $old_workers " in
+        *" $1 "*) ;;
+        *)
+            words="$1 is not a worker that finishes its sockets."
+            return 1
+            ;;
+    esac
+    sockets "$1"
+    # Told to terminate, a worker ends at once and in order; one that hangs has to be killed.
+    kill -s TERM "$1" 2>/dev/null
+    end_step=0
+    while kill -s 0 "$1" 2>/dev/null && [ "$end_step" -lt "$BURIAL" ]; do
+        end_step=$((end_step + 1))
+        nap
+    done
+    [ "$end_step" -lt "$BURIAL" ] || kill -s KILL "$1" 2>/dev/null
+    words=$sockets
+}
+
 # load_version VERSION: false, with $words, when nginx goes on with what it had.
 load_version() {
     if ! serving; then
@@ -299,6 +416,12 @@ valid() {
     case $1 in '' | *[!a-z0-9-]*) return 1 ;; esac
     case $2 in *[!0-9a-f]*) return 1 ;; esac
     [ "${#1}" -le 40 ] && [ "${#2}" -eq 12 ]
+}
+
+# valid_pid PID
+valid_pid() {
+    case $1 in '' | 0* | *[!0-9]*) return 1 ;; esac
+    [ "${#1}" -le 10 ]
 }
 
 serve() {
@@ -368,6 +491,8 @@ hurry() {
         serving)
             state=leaving
             say "told to end: nginx goes on serving for $DELAY s"
+            : >"$RUN/leaving"
+            [ "$((GRACE - FAREWELL))" -gt "$DELAY" ] && later "$((GRACE - FAREWELL))" expire
             if [ "$DELAY" = 0 ]; then quit_nginx; else later "$DELAY" leave; fi
             ;;
         leaving) quit_nginx ;;
@@ -378,6 +503,18 @@ hurry() {
             done
             ;;
     esac
+}
+
+# expire: ends what is left, before the container is killed and nobody can tell any more what that closed.
+expire() {
+    [ "$state" = quitting ] || return 0
+    old_workers
+    expire_total=0
+    for expire_pid in $old_workers; do
+        end_worker "$expire_pid" && expire_total=$((expire_total + sockets))
+    done
+    echo "$expire_total" >"$RUN/closed"
+    say "pod-termination: the grace period of $GRACE s is over, which closed $expire_total sockets"
 }
 
 controller() {
@@ -429,6 +566,21 @@ controller() {
                     answer "$id" failed "$words"
                     say "$version was refused: $words"
                 fi
+                look_at_old
+                ;;
+            survey)
+                valid "$id" 000000000000 || continue
+                survey
+                answer "$id" ok "$words"
+                ;;
+            retire)
+                valid "$id" 000000000000 && valid_pid "$version" || continue
+                if end_worker "$version"; then
+                    answer "$id" ok "$words"
+                    say "ended the old worker $version, which held $words sockets"
+                else
+                    answer "$id" failed "$words"
+                fi
                 ;;
             quit)
                 valid "$id" 000000000000 || continue
@@ -437,6 +589,7 @@ controller() {
                 ;;
             hurry) hurry ;;
             leave) [ "$state" = leaving ] && quit_nginx ;;
+            expire) expire ;;
             ended) ended ;;
             retry) serving && [ -z "$master" ] && serve ;;
             cool) hot= ;;
@@ -452,7 +605,7 @@ controller() {
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
 
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
-rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN"/results/* "$RUN/results/.new"
+rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN/leaving" "$RUN/closed" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
 # QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
 trap 'echo hurry >&3' TERM INT QUIT

@@ -12,14 +12,17 @@ from wsroute.api.conditions import Problem
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
+from wsroute.controller.budget import Reload, Terms, describe_backlog, terms_of, to_text
 from wsroute.controller.generated import File, Wanted, ours
+from wsroute.controller.release import Published, Released, release
 from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
+from wsroute.controller.standing import StandingMemo, compare, means, unpacked
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
-from wsroute.dataplane.bundle import BundleError, unpack
+from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.ir import Configuration, RouteRef
 from wsroute.dataplane.main_template import (
     blamed,
@@ -31,6 +34,7 @@ from wsroute.dataplane.main_template import (
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
+from wsroute.graph.status import Reloaded, ServedView
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
@@ -67,6 +71,7 @@ class BalancerMemo:
     made: Made | None = None
     versions: Versions = field(default_factory=Versions)
     state: StateMemo = field(default_factory=StateMemo)
+    standing: StandingMemo = field(default_factory=StandingMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
 
 
@@ -85,7 +90,9 @@ class BalancerPlan:
     ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
     ``refused_template`` is remembered in the state. ``writes`` go out in this order, the state first; one that fails
     holds back the others. ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands
-    stays. ``gone`` are keys of the agents' ConfigMap whose pods are not there.
+    stays. ``gone`` are keys of the agents' ConfigMap whose pods are not there. ``released`` is what the rollout is for,
+    which is not the desired version while that has to wait for the reload budget. ``backlog`` says which pod has no
+    room for another reload. ``now`` is seconds since the epoch.
     """
 
     node: BalancerNode
@@ -98,18 +105,46 @@ class BalancerPlan:
     agents: Write
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
+    closed: Mapping[str, int]
+    """Sockets that were closed by the end of a pod's grace period, by the name of the pod."""
     before: tuple[InForce | None, Trial | None]
+    in_force_since: Reload | None
+    released: Released | None
+    waiting: frozenset[RouteRef] | None
+    """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
+    backlog: str
+    now: float
 
     @property
-    def sockets(self) -> int:
-        """Open connections of clients, as last told."""
-        return sum(pod.said.sockets for pod in self.pods if pod.said is not None)
+    def served(self) -> ServedView:
+        """What the pods have, as they told it last."""
+        said = [pod.said for pod in self.pods if pod.said is not None]
+        in_force, since = self.before[0], self.in_force_since
+        held = self.released is not None and self.released.hold is not None and in_force is not None
+        return ServedView(
+            version=in_force.version if held and in_force is not None else self.desired,
+            sockets=sum(each.sockets for each in said),
+            draining=(
+                max((each.draining.generations for each in said), default=0),
+                sum(each.draining.sockets for each in said),
+            ),
+            last_reload=None
+            if in_force is None or since is None
+            else Reloaded(
+                time=to_text(since.time)[:19] + "Z",
+                reason=since.cause,
+                pods=sum(pod.ready and pod.runs(in_force.version) for pod in self.pods),
+            ),
+        )
 
     @property
     def look_again(self) -> float:
         """Seconds after which a pass would decide otherwise although nothing changed; infinite when never."""
         ahead = self.decision.look_again if self.decision is not None else None
-        return math.inf if ahead is None else ahead
+        hold = self.released.hold if self.released is not None else None
+        return min(
+            math.inf if ahead is None else ahead, math.inf if hold is None else max(0.01, hold.look_at - self.now)
+        )
 
 
 def plan_balancer(
@@ -121,9 +156,10 @@ def plan_balancer(
     state: BalancerState,
     epoch: int,
     now: float,
+    wall: float,
 ) -> BalancerPlan:
     """The plan for a balancer. ``state`` is what is to be remembered of it; ``epoch`` is the writing leader's;
-    ``parts`` is the memo of the pass."""
+    ``parts`` is the memo of the pass; ``now`` is monotonic, ``wall`` since the epoch."""
     maps = snapshot.config_maps
     own = node.key
     nginx = ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
@@ -140,25 +176,47 @@ def plan_balancer(
     made, obstacle = _make(node, said, asked, memo, parts)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
-    if made is not None:
+    published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
+    released: Released | None = None
+    waiting: frozenset[RouteRef] | None = None
+    backlog = ""
+    if made is not None and node.spec is not None:
+        memo.standing.files[made.version] = made.file
+        whole = trial if _is_whole(following, made.version) else None
+        terms = terms_of(node.spec)
+        released = release(
+            made.version,
+            made.configuration,
+            replace(published, trial=whole),
+            pods,
+            terms,
+            means(memo.standing, memo.versions, memo.rendered, (nginx, following)),
+            now=wall,
+        )
+        waiting = compare(memo.standing, memo.versions, released, made.version, made.file, (nginx, following))
+        if released.full is not None and not released.full.coming:
+            backlog = describe_backlog(released.full, terms, waiting=released.hold is not None)
         inputs = Inputs(
-            desired=made.version,
-            akin=memo.versions.akin(made.version),
+            desired=released.version,
+            akin=memo.versions.akin(released.version),
             in_force=in_force,
-            trial=trial if _is_whole(following, made.version) else None,
+            trial=whole,
             pods=pods,
             now=now,
             owing=memo.owing,
         )
         decision = rollout.step(inputs)
-        refused = blamed(decision.failure, made.configuration.main_template, made.routes)
+        # A version that is held, and so not tried, says nothing of its template.
+        failure = decision.failure if released.version == made.version else None
+        refused = blamed(failure, made.configuration.main_template, made.routes)
         if refused is not None:
             state = replace(state, refused_template=refused)
-            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now)  # with the shipped one
+            # With the shipped one.
+            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall)
         if made.unusable:
             problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
-        writes = _writes(own, decision, made, nginx, following, epoch=epoch)
+        writes = _writes(own, decision, memo, (nginx, following), published, released.since, epoch=epoch, terms=terms)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
@@ -170,7 +228,13 @@ def plan_balancer(
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
+        closed={pod: each.closed for pod, each in sorted(said.items()) if each.closed},
         before=(in_force, trial),
+        in_force_since=published.in_force_since,
+        released=released,
+        waiting=waiting,
+        backlog=backlog,
+        now=wall,
     )
 
 
@@ -240,32 +304,49 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
     trial = generated.read_trial(following)
     if following is None or trial is None or trial.version == desired:
         return True
-    bundle = generated.read_file(following).bundle
-    try:
-        unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
-    except BundleError:
-        return False
-    return True
+    return unpacked(generated.read_file(following)) is not None
 
 
 def _writes(
-    own: Key, decision: Decision, made: Made, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int
+    own: Key,
+    decision: Decision,
+    memo: BalancerMemo,
+    maps: tuple[ConfigMap | None, ConfigMap | None],
+    published: Published,
+    since: Reload,
+    *,
+    epoch: int,
+    terms: Terms,
 ) -> tuple[Write, ...]:
-    """The version in force comes first: a canary is released only when it finds its version there."""
+    """The version in force comes first: a canary is released only when it finds its version there. ``since`` goes with
+    what was not published before."""
+    nginx, following = maps
     files = {}
-    for known in (nginx, following):
+    for known in maps:
         if known is not None:
             files[known.annotations.get(names.VERSION_ANNOTATION, "")] = generated.read_file(known)
-    files[made.version] = made.file
+    files |= memo.standing.files
     writes = []
-    if decision.in_force is not None:
-        file = files[decision.in_force.version]
-        writes.append(Write(generated.wanted_in_force(own, decision.in_force, file, epoch=epoch), nginx))
-    if decision.trial is not None:
-        file = files[decision.trial.version]
-        writes.append(Write(generated.wanted_trial(own, decision.trial, file, epoch=epoch), following))
+    in_force, trial = decision.in_force, decision.trial
+    when: Reload | None
+    if in_force is not None:
+        file, when = files[in_force.version], since
+        if published.in_force is not None and published.in_force.version == in_force.version:
+            when = published.in_force_since
+        elif published.trial is not None and published.trial.version == in_force.version and published.trial_since:
+            when = replace(published.trial_since, time=since.time, interval_from=since.time)
+        wanted = generated.wanted_in_force(own, in_force, file, epoch=epoch, since=when, terms=terms)
+        writes.append(Write(wanted, nginx))
+    if trial is not None:
+        again = published.trial is not None and published.trial.version == trial.version
+        when = published.trial_since if again else since
+        writes.append(
+            Write(generated.wanted_trial(own, trial, files[trial.version], epoch=epoch, since=when), following)
+        )
     elif following is not None:
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
+    standing = {each.version for each in (in_force, trial) if each is not None}
+    memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
     return tuple(write for write in writes if write.known is None or not generated.stands(write.wanted, write.known))
 
 
@@ -293,6 +374,11 @@ class Progress:
         self._total = len(plan.pods)
         failure = plan.decision.failure if plan.decision is not None else None
         self._failure = failure.message if failure is not None else None
+        released = plan.released
+        self._hold = released.hold.message if released is not None and released.hold is not None else ""
+        self._released = versions.get(released.version) if released is not None else None
+        self._standing = released.version if released is not None else ""
+        self._waiting = plan.waiting
         owing = plan.decision.owing if plan.decision is not None else {}
         self._runs: list[str] = []
         """For each ready pod the version that counts for it, empty when none does."""
@@ -308,11 +394,11 @@ class Progress:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
-        return (self._runs, self._desired, self._total, self._failure)
+        return (self._runs, self._desired, self._total, self._failure, self._hold, self._standing, self._waiting)
 
     def of_balancer(self) -> RolloutView:
         """With the balancer as a whole."""
-        return self._view(sum(version in self._akin for version in self._runs))
+        return self._view(sum(version in self._akin for version in self._runs), self._hold)
 
     def of_route(self, route: Key) -> RolloutView:
         """With one route."""
@@ -323,11 +409,21 @@ class Progress:
         reference = RouteRef(*route)
         wanted = self._desired.fingerprints(self._memo).get(reference)
         current = 0
+        stands = self._stands(reference, wanted)
         for version in self._runs:
             known = self._versions.get(version)
-            if known is not None and wanted is not None:
-                current += known.fingerprints(self._memo).get(reference) == wanted
-        return self._view(current)
+            if known is not None:
+                current += wanted is not None and known.fingerprints(self._memo).get(reference) == wanted
+            else:
+                current += stands and version == self._standing
+        # What is on its way already is not held, though something else is.
+        return self._view(current, "" if stands else self._hold)
 
-    def _view(self, current: int) -> RolloutView:
-        return RolloutView(len(self._runs), current, self._total, self._failure)
+    def _stands(self, reference: RouteRef, wanted: str | None) -> bool:
+        """Whether the version that the rollout is for serves a route as the desired one does."""
+        if self._released is not None:
+            return wanted is not None and self._released.fingerprints(self._memo).get(reference) == wanted
+        return self._waiting is not None and reference not in self._waiting
+
+    def _view(self, current: int, hold: str = "") -> RolloutView:
+        return RolloutView(len(self._runs), current, self._total, self._failure, hold)

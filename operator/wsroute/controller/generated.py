@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from wsroute.cluster.balancer_state import STATE_KEYS
 from wsroute.cluster.objects import ConfigMap, Key
+from wsroute.controller.budget import Cause, Reload, Terms, from_text, to_text
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
@@ -54,8 +55,10 @@ def make_file(rendered: Rendered, configuration: Configuration) -> File:
     return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure)
 
 
-def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int) -> Wanted:
-    """``<balancer>-nginx``."""
+def wanted_in_force(
+    balancer: Key, in_force: InForce, file: File, *, epoch: int, since: Reload | None, terms: Terms
+) -> Wanted:
+    """``<balancer>-nginx``. ``since`` is when and why the version came in force, as far as is known."""
     return Wanted(
         key=Key(balancer.namespace, names.nginx_name(balancer.name)),
         balancer=balancer.name,
@@ -63,15 +66,18 @@ def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int)
         annotations={
             **_identity(in_force.version, file, epoch),
             names.PODS_ANNOTATION: " ".join(in_force.turn),
+            names.MAX_DRAINING_ANNOTATION: str(terms.max_generations),
+            names.DRAIN_TIMEOUT_ANNOTATION: str(round(terms.drain_timeout * 1000)),
+            **_since(since),
         },
         data=file.bundle.data,
         binary_data=file.bundle.binary_data,
     )
 
 
-def wanted_trial(balancer: Key, trial: Trial, file: File, *, epoch: int) -> Wanted:
+def wanted_trial(balancer: Key, trial: Trial, file: File, *, epoch: int, since: Reload | None) -> Wanted:
     """``<balancer>-nginx-next`` while a version is tried."""
-    annotations = {**_identity(trial.version, file, epoch), names.CANARY_ANNOTATION: trial.canary}
+    annotations = {**_identity(trial.version, file, epoch), names.CANARY_ANNOTATION: trial.canary, **_since(since)}
     return _next(balancer, annotations, file.bundle)
 
 
@@ -125,6 +131,16 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.LISTENER_PORTS_ANNOTATION: file.ports,
         names.STRUCTURE_ANNOTATION: file.structure,
         names.EPOCH_ANNOTATION: str(epoch),
+    }
+
+
+def _since(reload: Reload | None) -> dict[str, str]:
+    if reload is None:
+        return {}
+    return {
+        names.RELOADED_ANNOTATION: to_text(reload.time),
+        names.RELOAD_REASON_ANNOTATION: reload.cause,
+        names.INTERVAL_ANNOTATION: to_text(reload.interval_from),
     }
 
 
@@ -195,6 +211,20 @@ def read_trial(config_map: ConfigMap | None) -> Trial | None:
         return None
     version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
     return Trial(version, config_map.annotations.get(names.CANARY_ANNOTATION, "")) if version else None
+
+
+def read_since(config_map: ConfigMap | None) -> Reload | None:
+    """When and why the version that it holds was published; None when that is not known."""
+    if config_map is None:
+        return None
+    annotations = config_map.annotations
+    moment = from_text(annotations.get(names.RELOADED_ANNOTATION, ""))
+    interval = from_text(annotations.get(names.INTERVAL_ANNOTATION, ""))
+    try:
+        cause = Cause(annotations.get(names.RELOAD_REASON_ANNOTATION, ""))
+    except ValueError:
+        return None
+    return None if moment is None or interval is None else Reload(moment, cause, interval)
 
 
 def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowledgement]:

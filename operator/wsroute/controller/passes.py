@@ -16,6 +16,8 @@ from wsroute.controller.writer import Outcome, Writer, describe_foreign
 from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
+from wsroute.kube.events import EventRecorder, reference
+from wsroute.kube.port import BALANCERS
 from wsroute.observability.metrics import Metrics
 
 STANDBY: Final = 5.0
@@ -49,6 +51,7 @@ class Passes:
         statuses: StatusWriter,
         elector: Elector,
         metrics: Metrics,
+        events: EventRecorder,
         *,
         settings: GraphSettings,
         again: Callable[[float], None],
@@ -60,6 +63,7 @@ class Passes:
         self._statuses = statuses
         self._elector = elector
         self._metrics = metrics
+        self._events = events
         self._settings = settings
         self._again = again
         self._clock = clock
@@ -122,6 +126,7 @@ class Passes:
         started = time.perf_counter()
         waits = await asyncio.gather(*(self._write(plan) for plan in result.plans.values()))
         self._metrics.pass_seconds.labels("write").observe(time.perf_counter() - started)
+        self._tell_of_closes(result)
         started = time.perf_counter()
         self._blocked = {key: text for key, text in self._blocked.items() if key in result.plans}
         self._statuses.aim(status_targets(result, self._memo, blocked=self._blocked))
@@ -167,6 +172,23 @@ class Passes:
             ahead = [moment + OUTLIVED - now for name, moment in since.items() if name not in outlived]
             wait = min([wait, *ahead])
         return wait
+
+    def _tell_of_closes(self, result: PassResult) -> None:
+        """Say what the end of a pod closed, which its own metrics can tell nobody any more. The same is said once."""
+        for key, plan in result.plans.items():
+            regarding = reference(
+                {
+                    "apiVersion": BALANCERS.api_version,
+                    "kind": BALANCERS.kind,
+                    "metadata": {"namespace": key.namespace, "name": key.name, "uid": plan.node.uid},
+                }
+            )
+            for pod, sockets in plan.closed.items():
+                note = (
+                    f"The end of the grace period of pod {pod} closed {sockets} sockets (pod-termination). A longer "
+                    "terminationGracePeriodSeconds lets more of them end by themselves."
+                )
+                self._events.record(regarding, reason="SocketsClosed", note=note, action="Drain", type_="Normal")
 
     def _count_step(self, plan: BalancerPlan, write: Write) -> None:
         decision = plan.decision

@@ -63,7 +63,14 @@ def plan_pass(
     graph = _graph(snapshot, settings, memo, states, revision=revision, wall=wall)
     plans = {
         key: plan_balancer(
-            node, snapshot, memo.balancers[key], memo.parts, state=graph.states[key], epoch=epoch, now=now
+            node,
+            snapshot,
+            memo.balancers[key],
+            memo.parts,
+            state=graph.states[key],
+            epoch=epoch,
+            now=now,
+            wall=wall,
         )
         for key, node in graph.balancers.items()
     }
@@ -104,7 +111,7 @@ def status_targets(
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
-        (key, progress[key].signature, plan.desired, plan.obstacle, plan.template, blocked.get(key, ""), plan.sockets)
+        (key, progress[key].signature, plan.obstacle, plan.template, plan.backlog, blocked.get(key, ""), plan.served)
         for key, plan in plans
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
@@ -121,7 +128,7 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.desired, plan.obstacle, plan.template, blocked.get(key, ""), plan.sockets),
+            (plan.node, view, plan.obstacle, plan.template, plan.backlog, blocked.get(key, ""), plan.served),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()

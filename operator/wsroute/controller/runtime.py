@@ -104,6 +104,7 @@ class Operator:
             self._statuses,
             self._elector,
             self.metrics,
+            self._events,
             settings=GraphSettings(default_balancer=config.default_balancer),
             again=self._loop.trigger_after,
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from wsroute.api.conditions import Condition, ConditionType, Problem, Reason, merge_conditions
+from wsroute.api.conditions import ABNORMAL, Condition, ConditionType, Problem, Reason, merge_conditions
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.balancing import BalancerPlan
@@ -15,13 +15,13 @@ from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions,
 from wsroute.graph.model import RouteNode
 from wsroute.graph.status import balancer_status, route_status
 
-COUNTS: Final = frozenset({"endpoints", "routes", "pods", "sockets", "version", "summary"})
+COUNTS: Final = frozenset({"endpoints", "routes", "pods", "sockets", "version", "summary", "draining", "lastReload"})
 """Fields that change with the traffic: alone they are rewritten at most every :data:`COUNT_PERIOD` seconds."""
 
 COUNT_PERIOD: Final = 10.0
 
-_WAITING: Final = frozenset({Reason.PENDING, Reason.PROGRESSING})
-"""Reasons that every ordinary change passes through: no news."""
+_WAITING: Final = frozenset({Reason.PENDING, Reason.PROGRESSING, Reason.RELOAD_HELD})
+"""Reasons that ordinary changes pass through: no news. What holds reloads for long, the balancer tells of."""
 
 
 class StatusKey(NamedTuple):
@@ -52,14 +52,14 @@ def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "")
     stands in the way of writing it (``blocked``), which is tried again and so stalls nothing. Only then a main template
     that can't be used is told."""
     node = plan.node
-    conditions = balancer_conditions(node, view)
+    conditions = balancer_conditions(node, view, backlog=plan.backlog)
     if plan.obstacle:
         conditions = [_obstructed(condition, plan.obstacle) for condition in conditions]
     elif blocked:
         conditions = [_blocked(condition, blocked) for condition in conditions]
     elif plan.template is not None:
         conditions = [_backed_up(condition, plan.template) for condition in conditions]
-    body = balancer_status(node, conditions, rollout=view, version=plan.desired, sockets=plan.sockets)
+    body = balancer_status(node, conditions, rollout=view, served=plan.served)
     return Target(node.uid, node.generation, tuple(conditions), body)
 
 
@@ -149,7 +149,8 @@ def news(target: Target, written: Mapping[str, Any]) -> list[News]:
         status, reason = "True" if condition.status else "False", str(condition.reason)
         if condition.type is ConditionType.STALLED or before.get(condition.type) == (status, reason):
             continue
-        if not condition.status and condition.reason not in _WAITING:
+        troubled = condition.status is (condition.type in ABNORMAL)
+        if troubled and condition.reason not in _WAITING:
             told.setdefault(reason, News("Warning", reason, condition.message))
         elif condition.status and condition.type is ConditionType.PROGRAMMED:
             told.setdefault(reason, News("Normal", reason, condition.message))

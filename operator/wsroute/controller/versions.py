@@ -19,17 +19,17 @@ class KnownVersion:
     all of them. Fingerprints are worked out when somebody asks: that is after the version was written.
     """
 
-    __slots__ = ("_configuration", "_fingerprints", "structure")
+    __slots__ = ("_fingerprints", "configuration", "structure")
 
     def __init__(self, configuration: Configuration, structure: Configuration) -> None:
         self.structure = structure
-        self._configuration = configuration
+        self.configuration = configuration
         self._fingerprints: Mapping[RouteRef, str] | None = None
 
     def fingerprints(self, memo: Memo) -> Mapping[RouteRef, str]:
         """For each route what a handshake on it depends on."""
         if self._fingerprints is None:
-            self._fingerprints = fingerprints(self._configuration, memo=memo)
+            self._fingerprints = fingerprints(self.configuration, memo=memo)
         return self._fingerprints
 
 

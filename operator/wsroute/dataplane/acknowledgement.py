@@ -4,8 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-MAX_SOCKETS: Final = 2**31 - 1
-"""Connections that a pod may tell of: what a status can hold (``api.status.Count``)."""
+MAX_COUNT: Final = 2**31 - 1
+"""What a pod may count: what a status can hold (``api.status.Count``)."""
+
+_LATEST: Final = 2**40
+"""Seconds since the epoch, beyond any time of the near future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +21,28 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Draining:
+    """What a pod keeps of earlier versions: so many generations of old workers that hold sockets, and how many sockets.
+
+    ``oldest`` is when the oldest of them began to drain, in seconds since the epoch; 0 when there is none.
+    """
+
+    generations: int
+    sockets: int
+    oldest: int
+
+
+NOT_DRAINING: Final = Draining(generations=0, sockets=0, oldest=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """A pod's state. ``version`` is what all its accepting workers run, empty before the first was loaded.
 
     ``epoch`` is the epoch of the leader that wrote that version. ``sockets`` counts established client connections.
-    ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6.
+    ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6. ``draining`` came
+    later than the rest: an agent that does not know of it drains nothing, as far as is known. ``closed`` is the number
+    of sockets that the end of the pod's grace period closed; that is an agent's last word.
     """
 
     version: str
@@ -31,6 +51,8 @@ class Acknowledgement:
     nginx: str
     ipv6: bool
     failure: Failure | None = None
+    draining: Draining = NOT_DRAINING
+    closed: int = 0
 
     def to_json(self) -> str:
         """Deterministic text for the ConfigMap's value."""
@@ -51,14 +73,36 @@ def parse_acknowledgement(text: str) -> Acknowledgement | None:
             "nginx": str(nginx),
             "ipv6": bool(ipv6),
             "failure": failed,
-        } if 0 <= sockets <= MAX_SOCKETS and not isinstance(epoch, bool) and not isinstance(sockets, bool):
+        } if 0 <= sockets <= MAX_COUNT and not isinstance(epoch, bool) and not isinstance(sockets, bool):
             failure = _failure(failed)
             if failed is not None and failure is None:
                 return None
             return Acknowledgement(
-                version=version, epoch=epoch, sockets=sockets, nginx=nginx, ipv6=ipv6, failure=failure
+                version=version,
+                epoch=epoch,
+                sockets=sockets,
+                nginx=nginx,
+                ipv6=ipv6,
+                failure=failure,
+                draining=_draining(raw.get("draining")),
+                closed=_count(raw.get("closed")),
             )
     return None
+
+
+def _count(raw: Any) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MAX_COUNT else 0
+
+
+def _draining(raw: Any) -> Draining:
+    match raw:
+        case {"generations": int(generations), "sockets": int(sockets), "oldest": int(oldest)} if (
+            not any(isinstance(number, bool) or number < 0 for number in (generations, sockets, oldest))
+            and max(generations, sockets) <= MAX_COUNT
+            and oldest < _LATEST
+        ):
+            return Draining(generations, sockets, oldest)
+    return NOT_DRAINING
 
 
 def _failure(raw: Any) -> Failure | None:

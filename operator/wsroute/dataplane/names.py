@@ -49,6 +49,22 @@ PODS_ANNOTATION: Final = "wsroute.dev/pods"
 LISTENER_PORTS_ANNOTATION: Final = "wsroute.dev/ports"
 """The ports of the configuration's listeners, separated by blanks: where agents count the clients' sockets."""
 
+MAX_DRAINING_ANNOTATION: Final = "wsroute.dev/max-draining-generations"
+"""On the version in force: how many generations of old workers a pod may have that hold sockets."""
+
+DRAIN_TIMEOUT_ANNOTATION: Final = "wsroute.dev/drain-timeout"
+"""On the version in force: how long old workers may live, in milliseconds."""
+
+RELOADED_ANNOTATION: Final = "wsroute.dev/reloaded"
+"""On either version: when it was published, and so brought reloads about; RFC 3339."""
+
+RELOAD_REASON_ANNOTATION: Final = "wsroute.dev/reload-reason"
+"""On either version: what made it necessary."""
+
+INTERVAL_ANNOTATION: Final = "wsroute.dev/interval-from"
+"""On either version: the reload from which the next interval between reloads counts. That is ``RELOADED_ANNOTATION``,
+but for versions that could not wait, which take nothing from what waits already."""
+
 FIELD_MANAGER: Final = "wsroute"
 """The operator's field manager for server-side apply."""
 

@@ -36,12 +36,14 @@ class RolloutView:
 
     ``total_pods`` are all pods of the Deployment, ``ready_pods`` those that are ready, ``current_pods`` those of the
     ready ones that acknowledged a version which holds the state. ``failure`` are nginx's words when it refused it.
+    ``hold`` says why, and until when, it is not brought in yet.
     """
 
     ready_pods: int
     current_pods: int
     total_pods: int
     failure: str | None = None
+    hold: str = ""
 
 
 def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
@@ -60,8 +62,9 @@ def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
     return [*told, _stalled(told, passing=passing)]
 
 
-def balancer_conditions(node: BalancerNode, rollout: RolloutView) -> list[Condition]:
-    """Accepted, DeploymentReady, Programmed, Stalled."""
+def balancer_conditions(node: BalancerNode, rollout: RolloutView, *, backlog: str = "") -> list[Condition]:
+    """Accepted, DeploymentReady, Programmed, DrainBacklog, Stalled. ``backlog`` says which pod has no room for another
+    reload."""
     accepted = _accepted(node.acceptance_problems, "The balancer is valid.")
     if accepted.status:
         deployed = _deployment_ready(node)
@@ -70,7 +73,7 @@ def balancer_conditions(node: BalancerNode, rollout: RolloutView) -> list[Condit
         text = "Nothing is changed on the pods while the balancer is not valid: they serve what they served before."
         deployed = Condition(ConditionType.DEPLOYMENT_READY, status=False, reason=accepted.reason, message=text)
         programmed = Condition(ConditionType.PROGRAMMED, status=False, reason=accepted.reason, message=text)
-    return [accepted, deployed, programmed, _stalled((accepted, deployed, programmed))]
+    return [accepted, deployed, programmed, _drain_backlog(backlog), _stalled((accepted, deployed, programmed))]
 
 
 def describe(problems: Sequence[Problem]) -> str:
@@ -109,6 +112,8 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
     if ready == 0:
         text = f"No pod of the balancer is ready ({rollout.total_pods} in all)."
         return Condition(kind, status=False, reason=Reason.NO_BALANCER_PODS, message=text)
+    if rollout.hold:
+        return Condition(kind, status=False, reason=Reason.RELOAD_HELD, message=rollout.hold)
     text = f"{current}/{ready} pods serve {what}."
     return Condition(kind, status=False, reason=Reason.PENDING, message=text)
 
@@ -153,6 +158,14 @@ def _deployment_ready(node: BalancerNode) -> Condition:
     if deployment.ready_replicas < deployment.replicas:
         return Condition(kind, status=False, reason=Reason.PENDING, message=text)
     return Condition(kind, status=True, reason=Reason.READY, message=text)
+
+
+def _drain_backlog(backlog: str) -> Condition:
+    kind = ConditionType.DRAIN_BACKLOG
+    if backlog:
+        return Condition(kind, status=True, reason=Reason.MAX_DRAINING_GENERATIONS, message=backlog)
+    text = "No pod has as many draining generations as spec.reload.maxDrainingGenerations."
+    return Condition(kind, status=False, reason=Reason.NO_BACKLOG, message=text)
 
 
 def _stalled(conditions: Sequence[Condition], *, passing: Collection[Reason] = ()) -> Condition:

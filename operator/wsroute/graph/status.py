@@ -6,6 +6,7 @@ A status has ``conditions`` too: these are made by ``conditions`` and get their 
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from wsroute.api.conditions import Condition
@@ -36,15 +37,40 @@ def route_status(node: RouteNode, conditions: Sequence[Condition]) -> dict[str, 
     return status
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The last version that came in force: when (RFC 3339, whole seconds), why, and how many ready pods run it."""
+
+    time: str
+    reason: str
+    pods: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServedView:
+    """What a balancer's pods have.
+
+    ``version`` is the one in force, empty before the first. ``draining`` counts generations (of the pod that has the
+    most) and sockets of old workers.
+    """
+
+    version: str
+    sockets: int
+    draining: tuple[int, int] = (0, 0)
+    last_reload: Reloaded | None = None
+
+
 def balancer_status(
-    node: BalancerNode, conditions: Sequence[Condition], *, rollout: RolloutView, version: str, sockets: int
+    node: BalancerNode, conditions: Sequence[Condition], *, rollout: RolloutView, served: ServedView
 ) -> dict[str, Any]:
-    """A balancer's status but for its conditions. ``version`` is the one in force, empty before the first."""
+    """A balancer's status but for its conditions."""
+    generations, sockets = served.draining
     status: dict[str, Any] = {
         "observedGeneration": node.generation,
         "routes": {"accepted": len(node.accepted), "rejected": len(node.rejected)},
         "pods": {"total": rollout.ready_pods, "current": rollout.current_pods},
-        "sockets": min(sockets, MAX_COUNT),
+        "sockets": min(served.sockets, MAX_COUNT),
+        "draining": {"generations": generations, "sockets": min(sockets, MAX_COUNT)},
         "summary": balancer_summary(
             listeners=node.spec.listeners if node.spec is not None else (),
             accepted=len(node.accepted),
@@ -56,8 +82,10 @@ def balancer_status(
     }
     if node.addresses:
         status["addresses"] = list(node.addresses[:MAX_ADDRESSES])
-    if version:
-        status["version"] = version
+    if served.version:
+        status["version"] = served.version
+    if served.last_reload is not None:
+        status["lastReload"] = asdict(served.last_reload)
     return status
 
 

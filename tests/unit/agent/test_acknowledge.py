@@ -9,7 +9,7 @@ from dataclasses import replace
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import until
 from wsroute.agent.acknowledge import COALESCE, REFRESH, SOCKETS, Acknowledger, Sent, due
-from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
+from wsroute.dataplane.acknowledgement import Acknowledgement, Draining, Failure
 from wsroute.kube.port import KubeError, Resource, UnavailableError
 
 ONE = Acknowledgement(version="aaaaaaaaaaaa", epoch=1, sockets=0, nginx="1.31.3", ipv6=True)
@@ -26,6 +26,9 @@ def test_the_rest_waits() -> None:
     assert due(replace(ONE, epoch=2), SENT) == SENT.at + COALESCE
     assert due(replace(ONE, sockets=5), SENT) == SENT.at + SOCKETS
     assert due(replace(ONE, sockets=5, epoch=2), SENT) == SENT.at + COALESCE
+    assert due(replace(ONE, draining=Draining(1, 5, 1000)), SENT) == SENT.at + COALESCE
+    fewer = Sent(replace(ONE, draining=Draining(1, 5, 1000)), at=100.0)
+    assert due(replace(ONE, draining=Draining(1, 4, 1000)), fewer) == fewer.at + SOCKETS
     assert due(ONE, SENT) == SENT.at + REFRESH
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsroute.balancer.control import Control, ControlUnavailableError, Outcome, read_untrusted
+from wsroute.balancer.control import Control, ControlUnavailableError, OldWorker, Outcome, read_untrusted
 
 VERSION = "aaaaaaaaaaaa"
 
@@ -44,16 +44,18 @@ def other(tmp_path: Path) -> Iterator[OtherSide]:
     side.close()
 
 
+def put(path: Path, text: str) -> None:
+    """Write an answer as the script does, in one step."""
+    path.with_name("new").write_text(text, encoding="utf-8")
+    path.with_name("new").rename(path)
+
+
 def control(other: OtherSide) -> Control:
     return Control(other.run, deadline=5)
 
 
 async def test_a_command_and_its_answer(other: OtherSide) -> None:
-    def answer(path: Path) -> None:
-        path.with_name("new").write_text("failed\nnginx: no\n")
-        path.with_name("new").rename(path)
-
-    thread = other.obey(answer)
+    thread = other.obey(lambda path: put(path, "failed\nnginx: no\n"))
     assert await control(other).test(VERSION) == Outcome(ok=False, message="nginx: no")
     thread.join()
     [[verb, identity, version]] = other.commands
@@ -69,6 +71,29 @@ async def test_words_are_bounded_and_plain(other: OtherSide) -> None:
     assert outcome.message.startswith("a [31mb")
     assert len(outcome.message) <= 2000
     assert all(char.isprintable() or char == "\n" for char in outcome.message)
+
+
+async def test_a_survey_is_sorted_and_lines_that_are_none_are_left_out(other: OtherSide) -> None:
+    lines = "ok\n2 10 77 3\n1 20 66 0\n0 0 0 0\n1 2 3\n1 2 3 4 5\n-1 2 3 4\n1 2 3 99999999999\n\u0661 2 3 4\nx\n"
+    thread = other.obey(lambda path: put(path, lines))
+    assert await control(other).survey() == (OldWorker(1, 20, 66, 0), OldWorker(2, 10, 77, 3))
+    thread.join()
+    assert other.commands[0][0] == "survey"
+    assert len(other.commands[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "closed"),
+    [("ok\n12\n", 12), ("ok\n", 0), ("ok\n-3\n", 0), ("ok\n9999999999\n", 0), ("failed\n12\n", None), ("", None)],
+)
+async def test_the_number_of_sockets_that_ended_with_a_worker(
+    other: OtherSide, answer: str, closed: int | None
+) -> None:
+    thread = other.obey(lambda path: put(path, answer))
+    assert await control(other).retire(4711) == closed
+    thread.join()
+    [[verb, _, pid]] = other.commands
+    assert (verb, pid) == ("retire", "4711")
 
 
 async def test_a_link_is_not_followed(other: OtherSide, tmp_path: Path) -> None:

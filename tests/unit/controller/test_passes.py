@@ -1,6 +1,8 @@
 """Passes with their I/O, on a cluster in memory: who writes, in which order, and when another pass is asked for."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -16,10 +18,12 @@ from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.statuses import StatusKey, Target
 from wsroute.controller.writer import Writer
 from wsroute.dataplane import names
+from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.graph.claims import HOLD
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
-from wsroute.kube.port import CONFIG_MAPS, UnavailableError
+from wsroute.kube.events import EventRecorder
+from wsroute.kube.port import CONFIG_MAPS, EVENTS, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 NOON = 1_780_000_000.0
@@ -70,6 +74,7 @@ class Scene:
         self.elector = StubElector()
         self.statuses = StubStatuses()
         self.metrics = Metrics()
+        self.events = EventRecorder(self.cluster, instance="test")
         self.again: list[float] = []
         self.now = 0.0
         feed = Feed(self.world.state, changed=lambda: None)
@@ -80,6 +85,7 @@ class Scene:
             cast("StatusWriter", self.statuses),
             cast("Elector", self.elector),
             self.metrics,
+            self.events,
             settings=GraphSettings(),
             again=self.again.append,
             clock=lambda: self.now,
@@ -256,3 +262,18 @@ async def test_a_deleted_balancer_leaves_its_config_maps_and_is_spoken_of_no_mor
     assert await scene.make() == []
     assert len(scene.cluster.writes) == writes
     assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE}
+
+
+async def test_what_the_end_of_a_pod_closed_is_told_once() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    said = Acknowledgement("0123456789ab", 1, 0, "1.31.3", ipv6=True, closed=7)
+    scene.agents_say({"p0": said.to_json(), "gone": said.to_json(), "p1": replace(said, closed=0).to_json()})
+    await scene.make()
+    await scene.make()
+    posting = asyncio.create_task(scene.events.run())
+    await scene.events.flush()
+    posting.cancel()
+    notes = [event["note"] for event in (await scene.cluster.list(EVENTS, namespace=SYSTEM)).items]
+    assert len(notes) == 2
+    assert any(note.startswith("The end of the grace period of pod gone closed 7 sockets") for note in notes)

@@ -4,63 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.world import SHARED, SYSTEM, TEAM, SmallWorld
+from tests.support.world import SHARED, SYSTEM, TEAM, Planner, SmallWorld, rollout_writes
 from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan, Write
-from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
+from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.reconciler import status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
 from wsroute.controller.versions import REMEMBERED, Versions
-from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, BundleError
-from wsroute.graph.model import GraphSettings
-
-SETTINGS = GraphSettings()
-WALL = 1_780_000_000.0
-
-
-class Planner:
-    """Passes over a small world, with one memo."""
-
-    def __init__(self, world: SmallWorld) -> None:
-        self.world = world
-        self.memo = PassMemo()
-        self.now = 0.0
-
-    def result(self) -> PassResult:
-        return plan_pass(
-            self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=1, now=self.now, wall=WALL
-        )
-
-    def plan(self) -> BalancerPlan:
-        return self.result().plans[SHARED]
-
-    def settle(self) -> BalancerPlan:
-        """Pass, write and have all pods do as they are told, until nothing is left to do."""
-        for _ in range(20):
-            plan = self.plan()
-            if plan.writes:
-                self.world.commit(plan)
-                continue
-            force, trial = plan.before
-            told = {pod.name: force.version for pod in plan.pods if force is not None}
-            if trial is not None:
-                told[trial.canary] = trial.version
-            late = [pod.name for pod in plan.pods if not pod.runs(told[pod.name])]
-            if not late:
-                return plan
-            for name in late:
-                self.world.say(name, version=told[name])
-        raise AssertionError("no end")
-
-    def programmed(self, route: str) -> tuple[bool, str, str]:
-        target = status_targets(self.result(), self.memo)[StatusKey(Kind.ROUTE, Key(TEAM, route))]
-        found = next(c for c in target.conditions if c.type is ConditionType.PROGRAMMED)
-        return found.status, str(found.reason), found.message
 
 
 @pytest.fixture
@@ -69,11 +24,6 @@ def planner() -> Planner:
     world.service("chat", "10.0.0.1", "10.0.0.2")
     world.route("one")
     return Planner(world)
-
-
-def rollout_writes(plan: BalancerPlan) -> list[Write]:
-    """All but the state, which comes first."""
-    return [write for write in plan.writes if write.wanted.role != names.ROLE_STATE]
 
 
 def text(plan: BalancerPlan) -> str:

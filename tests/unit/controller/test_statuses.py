@@ -110,6 +110,15 @@ def test_waiting_is_no_news_and_being_served_is() -> None:
     assert [item.type for item in news(target(), written(pending))] == ["Normal"]
 
 
+def test_what_is_abnormal_when_true_is_told_when_it_is_true() -> None:
+    def backlog(status: bool) -> Target:
+        return target(condition(ConditionType.DRAIN_BACKLOG, status=status, reason=Reason.MAX_DRAINING_GENERATIONS))
+
+    assert news(backlog(False), {}) == []
+    assert [item.type for item in news(backlog(True), written(backlog(False)))] == ["Warning"]
+    assert news(backlog(True), written(backlog(True))) == []
+
+
 # --- the driver ---
 
 

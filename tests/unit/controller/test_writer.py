@@ -10,6 +10,7 @@ from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.parse import parse_config_map
 from wsroute.cluster.state import ClusterState
 from wsroute.controller import generated
+from wsroute.controller.budget import Cause, Reload, Terms
 from wsroute.controller.feed import Feed
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.controller.writer import Outcome, Writer
@@ -45,8 +46,13 @@ class World:
         return await self.writer.write(wanted, self.known(wanted.key))
 
 
+TERMS = Terms(5.0, 3, 3600.0, "5s", "1h")
+SINCE = Reload(1_800_000_000.25, Cause.ENDPOINTS, 1_799_999_998.0)
+
+
 def nginx(turn: tuple[str, ...] = ("*",), *, epoch: int = 1) -> generated.Wanted:
-    return generated.wanted_in_force(BALANCER, InForce("0123456789ab", turn), FILE, epoch=epoch)
+    in_force = InForce("0123456789ab", turn)
+    return generated.wanted_in_force(BALANCER, in_force, FILE, epoch=epoch, since=SINCE, terms=TERMS)
 
 
 @pytest.fixture
@@ -70,6 +76,11 @@ async def test_a_config_map_is_made_and_says_all_that_agents_need(world: World) 
         names.LISTENER_PORTS_ANNOTATION: "8080 9090",
         names.STRUCTURE_ANNOTATION: "s",
         names.PODS_ANNOTATION: "a b",
+        names.MAX_DRAINING_ANNOTATION: "3",
+        names.DRAIN_TIMEOUT_ANNOTATION: "3600000",
+        names.RELOADED_ANNOTATION: "2027-01-15T08:00:00.250Z",
+        names.RELOAD_REASON_ANNOTATION: "Endpoints",
+        names.INTERVAL_ANNOTATION: "2027-01-15T07:59:58.000Z",
     }
     known = world.known(Key("wsroute-system", "shared-nginx"))
     assert generated.read_in_force(known) == InForce("0123456789ab", ("a", "b"))
@@ -138,9 +149,10 @@ async def test_an_object_of_somebody_else_is_left_alone(world: World, labels: di
 
 async def test_an_emptied_trial_holds_no_file(world: World) -> None:
     trial = Trial("0123456789ab", "a")
-    wanted = generated.wanted_trial(BALANCER, trial, FILE, epoch=1)
+    wanted = generated.wanted_trial(BALANCER, trial, FILE, epoch=1, since=SINCE)
     await world.write(wanted)
     assert generated.read_trial(world.known(wanted.key)) == trial
+    assert generated.read_since(world.known(wanted.key)) == SINCE
     await world.write(generated.wanted_no_trial(BALANCER, epoch=1))
     known = world.known(wanted.key)
     assert known is not None
@@ -196,13 +208,14 @@ async def test_who_does_not_lead_sends_nothing(world: World) -> None:
 def test_what_is_written_is_what_is_read(text: str, large: bool) -> None:
     whole = text + "# filler\n" * (READABLE_LIMIT // 9 + 1) if large else text
     file = generated.File(pack(whole), "8080", "")
-    wanted = generated.wanted_in_force(BALANCER, InForce("v", ("*",)), file, epoch=3)
+    wanted = generated.wanted_in_force(BALANCER, InForce("v", ("*",)), file, epoch=3, since=None, terms=TERMS)
     raw = generated.apply_body(wanted, uid="u", version=4)
     known = parse_config_map(raw)
     assert known is not None
     assert generated.stands(wanted, known)
     again = generated.read_file(known)
     assert again == file
+    assert generated.read_since(known) is None
     assert unpack(again.bundle.data, again.bundle.binary_data, expected_digest=again.bundle.digest) == whole
     assert generated.apply_body(wanted, uid="u", version=4) == raw
 
@@ -210,3 +223,28 @@ def test_what_is_written_is_what_is_read(text: str, large: bool) -> None:
 def test_what_a_hand_wrote_among_the_acknowledgements_is_left_out() -> None:
     raw = {"metadata": {"name": "shared-agents", "namespace": "s", "uid": "u"}, "data": {"a": "{", "b": "[]"}}
     assert generated.read_acknowledgements(parse_config_map(raw)) == {}
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9), st.sampled_from(Cause))
+def test_times_are_read_as_they_were_written(moment: float, interval: float, cause: Cause) -> None:
+    file = generated.File(pack(""), "", "")
+    known, texts = None, []
+    since: Reload | None = Reload(moment, cause, interval)
+    for _ in range(2):
+        wanted = generated.wanted_in_force(BALANCER, InForce("v", ("*",)), file, epoch=3, since=since, terms=TERMS)
+        known = parse_config_map(generated.apply_body(wanted, uid="u", version=4))
+        since = generated.read_since(known)
+        assert since is not None
+        assert since.cause is cause
+        assert abs(since.time - moment) < 0.002
+        assert abs(since.interval_from - interval) < 0.002
+        texts.append(wanted.annotations)
+    assert texts[0] == texts[1], "to read it and to write it again changes nothing"
+
+
+@pytest.mark.parametrize("odd", ["", "now", "Z", "2027-01-15T08:00:00+01:00", "9999-99-99T00:00:00Z", "0" * 99 + "Z"])
+@pytest.mark.parametrize("key", [names.RELOADED_ANNOTATION, names.INTERVAL_ANNOTATION, names.RELOAD_REASON_ANNOTATION])
+def test_what_a_hand_wrote_of_reloads_is_as_if_nothing_was_known(key: str, odd: str) -> None:
+    raw = generated.apply_body(nginx(), uid="u", version=4)
+    raw["metadata"]["annotations"][key] = odd
+    assert generated.read_since(parse_config_map(raw)) is None

@@ -1,13 +1,14 @@
 """What an agent says of itself, and what the operator makes of values that a hand has put there."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsroute.dataplane.acknowledgement import Acknowledgement, Failure, parse_acknowledgement
+from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement, Draining, Failure, parse_acknowledgement
 
 GOOD = Acknowledgement(
     version="0123456789ab",
@@ -16,6 +17,8 @@ GOOD = Acknowledgement(
     nginx="1.31.3",
     ipv6=True,
     failure=Failure(version="ba9876543210", phase="test", message="[emerg] no"),
+    draining=Draining(generations=2, sockets=7, oldest=1_800_000_000),
+    closed=3,
 )
 
 
@@ -45,3 +48,35 @@ def test_wrong_types_are_no_acknowledgement(change: dict[str, Any]) -> None:
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_nonsense_is_no_acknowledgement(text: str) -> None:
     assert parse_acknowledgement(text) is None
+
+
+def test_an_agent_that_knows_nothing_of_draining_is_understood() -> None:
+    raw = json.loads(GOOD.to_json())
+    del raw["draining"]
+    assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, draining=NOT_DRAINING)
+
+
+def test_what_is_unknown_to_us_is_passed_over() -> None:
+    assert parse_acknowledgement(json.dumps(json.loads(GOOD.to_json()) | {"more": [1]})) == GOOD
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 10**30, "3"])
+def test_an_odd_number_of_closed_sockets_is_none(odd: Any) -> None:
+    assert parse_acknowledgement(json.dumps(json.loads(GOOD.to_json()) | {"closed": odd})) == replace(GOOD, closed=0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        3,
+        {},
+        {"generations": True, "sockets": 1, "oldest": 1},
+        {"generations": 1, "sockets": -1, "oldest": 1},
+        {"generations": 1, "sockets": 1, "oldest": 10**30},
+        {"generations": 1, "sockets": 1, "oldest": "1"},
+    ],
+)
+def test_odd_numbers_of_draining_take_nothing_from_the_rest(odd: Any) -> None:
+    raw = json.loads(GOOD.to_json()) | {"draining": odd}
+    assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, draining=NOT_DRAINING)

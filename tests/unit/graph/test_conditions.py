@@ -51,6 +51,8 @@ def test_all_is_well() -> None:
                 'nginx: [emerg] host not found in upstream "x" [31m'
             ),
         ),
+        (RolloutView(2, 1, 2, hold="It waits."), False, "ReloadHeld", "It waits."),
+        (RolloutView(2, 2, 2, hold="It waits."), True, "Programmed", "All 2 ready pods serve the route."),
         (RolloutView(2, 2, 2, failure="old"), True, "Programmed", "All 2 ready pods serve the route."),
     ],
 )
@@ -152,7 +154,8 @@ def test_many_problems_stay_short() -> None:
 
 def of_balancer(raws: list[made.Json], rollout: RolloutView = DONE, **more: Any) -> dict[str, Condition]:
     found = balancer_conditions(made.balancer_node(raws, **more), rollout)
-    assert [condition.type for condition in found] == ["Accepted", "DeploymentReady", "Programmed", "Stalled"]
+    kinds = ["Accepted", "DeploymentReady", "Programmed", "DrainBacklog", "Stalled"]
+    assert [condition.type for condition in found] == kinds
     return {condition.type: condition for condition in found}
 
 
@@ -191,5 +194,16 @@ def test_invalid_balancer() -> None:
         "Accepted": (False, "Invalid"),
         "DeploymentReady": (False, "Invalid"),
         "Programmed": (False, "Invalid"),
+        "DrainBacklog": (False, "NoBacklog"),
         "Stalled": (True, "Invalid"),
     }
+
+
+def test_a_drain_backlog_is_told_and_stalls_nothing() -> None:
+    node = made.balancer_node([made.balancer(), made.deployment()])
+    found: dict[str, Condition] = {
+        each.type: each for each in balancer_conditions(node, DONE, backlog="Pod a is full.")
+    }
+    assert brief(found)["DrainBacklog"] == (True, "MaxDrainingGenerations")
+    assert found["DrainBacklog"].message == "Pod a is full."
+    assert brief(found)["Stalled"] == (False, "Ready")

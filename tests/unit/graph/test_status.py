@@ -5,7 +5,7 @@ from typing import Any
 from tests.support import objects as made
 from wsroute.api.status import WebSocketBalancerStatus, WebSocketRouteStatus
 from wsroute.graph.conditions import RolloutView, balancer_conditions, route_conditions
-from wsroute.graph.status import balancer_status, route_status
+from wsroute.graph.status import Reloaded, ServedView, balancer_status, route_status
 
 DONE = RolloutView(ready_pods=2, current_pods=2, total_pods=2)
 
@@ -58,7 +58,17 @@ def test_largest_route_fits_the_schema() -> None:
 def test_balancer() -> None:
     node = made.balancer_node([made.balancer(), made.deployment(), made.route(), made.route("x", spec={"nonsense": 1})])
     conditions = balancer_conditions(node, DONE)
-    status = balancer_status(node, conditions, rollout=DONE, version="0123456789ab", sockets=7)
+    status = balancer_status(
+        node,
+        conditions,
+        rollout=DONE,
+        served=ServedView(
+            version="0123456789ab",
+            sockets=7,
+            draining=(1, 3),
+            last_reload=Reloaded(time="2026-01-31T12:00:00Z", reason="Endpoints", pods=2),
+        ),
+    )
     WebSocketBalancerStatus.model_validate(status)
     assert status == {
         "observedGeneration": 1,
@@ -66,20 +76,22 @@ def test_balancer() -> None:
         "pods": {"total": 2, "current": 2},
         "sockets": 7,
         "version": "0123456789ab",
+        "draining": {"generations": 1, "sockets": 3},
+        "lastReload": {"time": "2026-01-31T12:00:00Z", "reason": "Endpoints", "pods": 2},
         "summary": {"listeners": "ws:8080", "routes": "1 (1 rejected)", "pods": "2/2", "reason": ""},
     }
 
 
 def test_a_balancer_with_more_sockets_than_a_status_can_hold() -> None:
     node = made.balancer_node([made.balancer()])
-    status = balancer_status(node, [], rollout=DONE, version="", sockets=2**33)
+    status = balancer_status(node, [], rollout=DONE, served=ServedView("", 2**33, draining=(1, 2**33)))
     WebSocketBalancerStatus.model_validate(status)
 
 
 def test_invalid_balancer() -> None:
     node = made.balancer_node([made.balancer(spec={"nonsense": 1})])
     rollout = RolloutView(0, 0, 0)
-    status = balancer_status(node, balancer_conditions(node, rollout), rollout=rollout, version="", sockets=0)
+    status = balancer_status(node, balancer_conditions(node, rollout), rollout=rollout, served=ServedView("", 0))
     WebSocketBalancerStatus.model_validate(status)
     assert status["summary"]["reason"] == "Invalid"
     assert "version" not in status

@@ -1,0 +1,118 @@
+"""Which version a balancer's rollout is for: the one that is wanted, or, while that has to wait for the reload budget,
+the one that stands. Pure.
+
+The version that stands is the one under canary, unless it was refused there, else the one in force.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from wsroute.controller.budget import (
+    Cause,
+    Endpoints,
+    Full,
+    Go,
+    Hold,
+    Reload,
+    Terms,
+    find_full,
+    judge,
+    only_endpoints,
+    removes,
+    removes_of,
+)
+from wsroute.controller.rollout import BalancerPod, InForce, Trial
+from wsroute.controller.versions import Versions
+from wsroute.dataplane.ir import Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What stands, each with when and why it was published, where that is known."""
+
+    in_force: InForce | None
+    in_force_since: Reload | None
+    trial: Trial | None
+    trial_since: Reload | None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What goes to the rollout.
+
+    ``since`` goes with whatever is published because of it. ``hold`` says why something else waits, and ``full`` names
+    a pod that has no room for another reload.
+    """
+
+    version: str
+    since: Reload
+    hold: Hold | None
+    full: Full | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a release needs of its surroundings.
+
+    ``make`` makes the file of a configuration and gives its version, None when it can't; ``read`` gives the addresses
+    of a version that stands and was made elsewhere, None when its file is damaged.
+    """
+
+    versions: Versions
+    make: Callable[[Configuration], str | None]
+    read: Callable[[str], Endpoints | None]
+
+
+def release(
+    version: str,
+    desired: Configuration,
+    published: Published,
+    pods: tuple[BalancerPod, ...],
+    terms: Terms,
+    means: Means,
+    *,
+    now: float,
+) -> Released:
+    """Decide. ``version`` is the desired configuration's; ``now`` is seconds since the epoch."""
+    in_force, trial = published.in_force, published.trial
+    tried = trial is not None and not any(pod.refused(trial.version) for pod in pods)
+    base: InForce | Trial | None = trial if tried else in_force
+    last = published.trial_since if tried else published.in_force_since
+    continued = Reload(now, last.cause if last is not None else Cause.CONFIGURATION, now)
+    if base is None:
+        return Released(version, continued, None, None)
+    full = find_full(
+        pods, standing=base.version, published=last.time if last is not None else None, terms=terms, now=now
+    )
+    if version in {each.version for each in (in_force, trial) if each is not None}:
+        return Released(version, continued, None, full)
+    cause = _cause(base.version, version, desired, means)
+    verdict: Go | Hold = Go()
+    if cause is not None and any(pod.ready for pod in pods):  # else there is nothing to reload
+        verdict = judge(cause, terms=terms, last=last, full=full, now=now)
+    if isinstance(verdict, Hold):
+        return Released(base.version, continued, verdict, full)
+    since = Reload(now, cause or Cause.CONFIGURATION, now)
+    known = means.versions.get(base.version)
+    if verdict.alone and last is not None and known is not None:
+        mixed = only_endpoints(known.configuration, desired)
+        made = means.make(mixed) if mixed is not None else None
+        if made is not None and made != version:
+            rest = judge(Cause.CONFIGURATION, terms=terms, last=last, full=full, now=now)
+            # On top of a trial it comes in force with the trial, from which the next interval counts then.
+            since = since if tried else replace(since, interval_from=last.interval_from)
+            return Released(made, since, rest if isinstance(rest, Hold) else None, full)
+    return Released(version, since, None, full)
+
+
+def _cause(base: str, version: str, desired: Configuration, means: Means) -> Cause | None:
+    """What makes the change necessary; None when the file that stands is damaged, and so has to be replaced."""
+    known = means.versions.get(base)
+    if known is not None:
+        if removes(known.configuration, desired):
+            return Cause.REMOVAL
+        return Cause.ENDPOINTS if base in means.versions.akin(version) else Cause.CONFIGURATION
+    addresses = means.read(base)
+    if addresses is None:
+        return None
+    return Cause.REMOVAL if removes_of(addresses, desired) else Cause.CONFIGURATION

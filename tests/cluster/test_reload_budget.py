@@ -1,0 +1,272 @@
+"""The reload budget on a real cluster: which sockets are closed, by whom and why, and what waits meanwhile."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from localcluster import api, install
+from tests.support.handshake import ask, echo
+from tests.support.stack import BalancerPod, Stack, eventually
+from wsroute.kube.port import BALANCERS, EVENTS, Json
+
+GENERATIONS = 2
+
+
+@pytest.fixture
+def budgeted(installed: api.Cluster) -> Iterator[None]:
+    """The shared balancer with a small budget; the usual one of tests afterwards."""
+    install.set_reload(installed, minInterval="0s", maxDrainingGenerations=GENERATIONS, drainTimeout="1h")
+    yield
+    install.set_reload(installed, drainTimeout=None, **install.UNBUDGETED)
+
+
+async def balancer(stack: Stack) -> Json:
+    """The shared balancer's status, its conditions by type."""
+    found = await stack.client.get(BALANCERS, namespace=install.NAMESPACE, name=install.BALANCER)
+    status: Json = found.get("status") or {}
+    return status | {"conditions": {each["type"]: each for each in status.get("conditions", [])}}
+
+
+async def closed_sockets(stack: Stack, pods: list[BalancerPod]) -> Counter[str]:
+    """Sockets that the agents closed so far, by pod and reason."""
+    found: Counter[str] = Counter()
+    for pod in pods:
+        answer = await ask(stack.connect(pod, 8082), host="agent", path="/metrics")
+        for family in text_string_to_metric_families(answer.body.decode()):
+            for sample in family.samples:
+                if sample.name == "wsroute_agent_closed_sockets_total" and sample.value:
+                    found[f"{pod.name} {sample.labels['reason']}"] += int(sample.value)
+    return found
+
+
+async def drained(stack: Stack) -> None:
+    """Nothing drains any more that an earlier test has left."""
+    assert (await balancer(stack))["draining"] == {"generations": 0, "sockets": 0}
+
+
+async def no_endpoint_is_wrong(stack: Stack, host: str, name: str, count: int) -> None:
+    """New sockets go to exactly the ready pods of a backend, on every balancer pod."""
+    live = {pod["metadata"]["name"] for pod in await stack.pods_of(name) if "deletionTimestamp" not in pod["metadata"]}
+    assert len(live) == count
+    for pod in await stack.balancer_pods():
+        seen = set()
+        for _ in range(6 * count):
+            answer = await stack.handshake(pod, host=host)
+            assert answer.status == 101, f"{pod.name} answered {answer.status} {answer.reason}"
+            seen.add(answer.headers["x-chat-pod"])
+        assert seen == live, f"{pod.name}: {seen}, not {live}"
+
+
+async def test_what_closes_is_exactly_what_the_budget_says(stack: Stack, budgeted: None) -> None:
+    host, changing = stack.host(), stack.host("changing")
+    await stack.backend()
+    await stack.backend("changing", replicas=3)
+    await stack.route()
+    await stack.route("changing", paths=[{"path": "/echo", "backends": [{"service": "changing", "port": "http"}]}])
+    await stack.condition("chat", "Ready")
+    await stack.condition("changing", "Ready")
+    pods = await stack.balancer_pods()
+    await eventually(lambda: no_endpoint_is_wrong(stack, changing, "changing", 3))
+    await eventually(lambda: drained(stack))
+    before = await closed_sockets(stack, pods)
+    async with AsyncExitStack() as exits:
+        held: list[list[ClientConnection]] = []
+
+        async def hold() -> None:
+            """One socket more on every pod, in the generation that is now."""
+            held.append([await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods])
+
+        async def live(*generations: int) -> None:
+            for generation in generations:
+                for connection in held[generation]:
+                    await echo(connection, f"of generation {generation}")
+
+        # As many reloads as there may be generations.
+        for number in range(GENERATIONS):
+            await hold()
+            await stack.route("more", paths=[path(f"/{number}/echo")])
+            await stack.condition("more", "Programmed")
+        await hold()
+        await live(0, 1, 2)
+
+        # The next change has to wait, and says so; the balancer says it as well.
+        async def it_is_full() -> None:
+            status = await balancer(stack)
+            assert status["draining"] == {"generations": GENERATIONS, "sockets": GENERATIONS * len(pods)}
+            backlog = status["conditions"]["DrainBacklog"]
+            assert (backlog["status"], backlog["reason"]) == ("True", "MaxDrainingGenerations")
+            assert "2 draining generations that hold sockets" in backlog["message"]
+
+        await eventually(it_is_full)
+        await stack.route("more", paths=[path("/held/echo")])
+        condition = await stack.condition("more", "Programmed", "False")
+        assert condition["reason"] == "ReloadHeld"
+        assert "spec.reload.maxDrainingGenerations of the balancer is 2. The change waits until" in condition["message"]
+        assert "the drainTimeout (1h) of the oldest is over" in condition["message"]
+        await stack.answers(host=stack.host("more"), path="/held/echo", status=404)
+        await live(0, 1, 2)
+
+        # An endpoint that leaves does not wait: the oldest generation is ended, and what waited comes along.
+        await stack.scale("changing", 2)
+        await eventually(lambda: no_endpoint_is_wrong(stack, changing, "changing", 2))
+        await stack.condition("more", "Programmed")
+        await stack.answers(host=stack.host("more"), path="/held/echo", status=101)
+        await closed(held[0])
+        await hold()
+        await live(1, 2, 3)
+        await eventually(it_is_full)
+        await stack.scale("changing", 1)
+        await eventually(lambda: no_endpoint_is_wrong(stack, changing, "changing", 1))
+        await closed(held[1])
+        await live(2, 3)
+
+        async def counted() -> None:
+            found = await closed_sockets(stack, pods) - before
+            assert found == {f"{pod.name} early-retirement": 2 for pod in pods}
+
+        await eventually(counted)
+        # What has ended by itself makes room: its client leaves the oldest generation.
+        await eventually(it_is_full)
+        await stack.route("more", paths=[path("/later/echo")])
+        assert (await stack.condition("more", "Programmed", "False"))["reason"] == "ReloadHeld"
+        for connection in held[2]:
+            await connection.close()
+        await stack.condition("more", "Programmed")
+        await stack.answers(host=stack.host("more"), path="/later/echo", status=101)
+        await live(3)
+
+        # A shorter time needs no reload, and ends what is older.
+        version = (await balancer(stack))["version"]
+        await asyncio.to_thread(install.set_reload, stack.cluster, drainTimeout="1s", minInterval="0s")
+        await closed(held[3])
+
+        async def all_counted() -> None:
+            found = await closed_sockets(stack, pods) - before
+            assert found == {
+                **{f"{pod.name} early-retirement": 2 for pod in pods},
+                **{f"{pod.name} drain-timeout": 1 for pod in pods},
+            }
+            status = await balancer(stack)
+            assert status["conditions"]["DrainBacklog"]["status"] == "False"
+            assert status["version"] == version
+
+        await eventually(all_counted)
+
+
+def path(prefix: str) -> Json:
+    return {"path": prefix, "backends": [{"service": "chat", "port": "http"}]}
+
+
+async def closed(connections: list[ClientConnection]) -> None:
+    """Wait until all of them have been closed by the balancer."""
+    for connection in connections:
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(60):
+                await connection.recv()
+
+
+async def test_changes_in_quick_succession_are_brought_in_together(stack: Stack, budgeted: None) -> None:
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    await asyncio.to_thread(install.set_reload, stack.cluster, minInterval="4s")
+    await stack.route("first")
+    await stack.condition("first", "Programmed")
+    versions: set[str] = set()
+    for number in range(5):
+        await stack.route(f"next-{number}")
+    condition = await stack.condition("next-4", "Programmed", "False")
+    assert condition["reason"] == "ReloadHeld"
+    assert condition["message"].startswith("Reloads keep 4s apart (spec.reload.minInterval of the balancer)")
+    for number in range(5):
+        await stack.condition(f"next-{number}", "Programmed")
+        versions.add((await balancer(stack))["version"])
+    assert len(versions) == 1
+    assert (await balancer(stack))["lastReload"]["reason"] == "Configuration"
+
+
+@pytest.fixture
+def short_grace(installed: api.Cluster) -> Iterator[None]:
+    """Balancer pods with a grace period of 20 seconds; the shipped manifest afterwards."""
+    set_grace(installed, 20)
+    yield
+    install.install_balancer(installed, install.LOCAL_IMAGES)
+    install.set_reload(installed, **install.UNBUDGETED)
+    install.wait_until_ready(installed)
+
+
+def set_grace(cluster: api.Cluster, seconds: int) -> None:
+    """Set the grace period in both places, and wait until all pods have it."""
+    nginx = {"name": "nginx", "env": [{"name": "WSROUTE_GRACE_PERIOD", "value": str(seconds)}]}
+    pod = {"terminationGracePeriodSeconds": seconds, "containers": [nginx]}
+    patch = json.dumps({"spec": {"template": {"spec": pod}}})
+    deployment = f"deployment/{install.BALANCER}-balancer"
+    cluster.kubectl("-n", install.NAMESPACE, "patch", deployment, "--type=strategic", "-p", patch)
+    install.wait_until_ready(cluster)
+
+
+@dataclass
+class Prober:
+    """Opens one handshake after another on every ready balancer pod, whichever these are."""
+
+    stack: Stack
+    host: str
+    wrong: list[str] = field(default_factory=list)
+    pods: Counter[str] = field(default_factory=Counter)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        while not self.stopped.is_set():
+            for pod in await self.stack.balancer_pods():
+                self.pods[pod.name] += 1
+                try:
+                    answer = await self.stack.handshake(pod, host=self.host)
+                except (OSError, EOFError, TimeoutError) as error:
+                    self.wrong.append(f"{pod.name}: {error!r}")
+                else:
+                    if answer.status != 101:
+                        self.wrong.append(f"{pod.name}: {answer.status} {answer.reason}")
+
+
+async def test_a_rolling_restart_refuses_no_handshake_and_tells_what_it_closed(stack: Stack, short_grace: None) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    old = await stack.balancer_pods()
+    prober = Prober(stack, host)
+    async with AsyncExitStack() as exits, asyncio.TaskGroup() as group:
+        held = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in old]
+        group.create_task(prober.run())
+        deployment = f"deployment/{install.BALANCER}-balancer"
+        await stack.kubectl("-n", install.NAMESPACE, "rollout", "restart", deployment)
+
+        async def only_new_pods_serve() -> None:
+            names = {pod.name for pod in await stack.balancer_pods()}
+            assert len(names) == len(old)
+            assert not names & {pod.name for pod in old}
+            assert all(prober.pods[name] > 5 for name in names)
+
+        await eventually(only_new_pods_serve, within=120)
+        await closed(held)
+        await eventually(lambda: closes_are_told(stack, old))
+        prober.stopped.set()
+    assert prober.wrong == []
+    assert len(prober.pods) >= 2 * len(old)
+
+
+async def closes_are_told(stack: Stack, pods: list[BalancerPod]) -> None:
+    """An Event of the balancer says of each pod what its end has closed."""
+    events = (await stack.client.list(EVENTS, namespace=install.NAMESPACE)).items
+    notes = [event["note"] for event in events if event["reason"] == "SocketsClosed"]
+    for pod in pods:
+        told = f"The end of the grace period of pod {pod.name} closed 1 sockets (pod-termination)."
+        assert any(note.startswith(told) for note in notes), f"{pod.name}: {notes}"

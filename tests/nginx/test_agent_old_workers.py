@@ -1,0 +1,190 @@
+"""Old workers with a real nginx and the real start script: what is told of them, and that only they can be ended."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.backend import Backend, running_backend
+from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, children, load, opened, title
+from tests.support.handshake import echo
+from tests.support.nginx_runner import free_ports
+from tests.support.waiting import until
+from wsroute.balancer.control import OldWorker
+
+pytestmark = pytest.mark.nginx
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
+def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
+    """A pod in which nothing was loaded yet, under each shell."""
+    with balancer_pod(shell=request.param) as started:
+        yield started
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[Backend]:
+    async with running_backend() as started:
+        yield started
+
+
+async def holding(pod: BalancerPod) -> list[OldWorker]:
+    """The old workers that hold sockets. Others, as the bootstrap's, may be seen for a moment before they end."""
+    return [old for old in await pod.applier.survey() if old.sockets]
+
+
+async def test_each_reload_leaves_a_generation_with_the_sockets_that_it_holds(
+    pod: BalancerPod, backend: Backend
+) -> None:
+    [port] = free_ports(1)
+    assert await pod.applier.survey() == ()
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        workers = []
+        for generation in (1, 2, 3):
+            workers += pod.accepting()
+            for _ in range(generation):
+                await exits.enter_async_context(opened(port))
+            await load(pod, port, backend, generation)
+        found = await holding(pod)
+        assert [(old.pid, old.sockets) for old in found] == [(workers[0], 1), (workers[1], 2), (workers[2], 3)]
+        assert len({old.generation for old in found}) == 3
+        assert all(0 <= old.age < 30 for old in found)
+        assert [old.age for old in found] == sorted((old.age for old in found), reverse=True)
+    await until(lambda: not pod.draining(), what="for the old workers to end")
+    assert await pod.applier.survey() == ()
+    assert not (pod.run / "draining").read_text()
+
+
+async def test_one_worker_is_ended_at_a_time_and_closes_its_own_sockets_only(
+    pod: BalancerPod, backend: Backend
+) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as first, opened(port) as also_first:
+        await load(pod, port, backend, 1)
+        async with opened(port) as second:
+            await load(pod, port, backend, 2)
+            async with opened(port) as newest:
+                oldest, later = await holding(pod)
+                assert await pod.applier.retire(oldest.pid) == 2
+                for closed in (first, also_first):
+                    with pytest.raises(ConnectionClosed):
+                        await closed.recv()
+                for client in (second, newest):
+                    await echo(client, "still here")
+                assert [old.pid for old in await holding(pod)] == [later.pid]
+                assert f"ended the old worker {oldest.pid}, which held 2 sockets" in pod.words()
+                assert await pod.applier.retire(oldest.pid) is None, "it is gone already"
+
+
+async def test_only_an_old_worker_of_this_nginx_can_be_named(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    # A process that calls itself an old worker, but is no child of this nginx.
+    impostor = await asyncio.create_subprocess_exec(
+        "nginx: worker process is shutting down", "60", executable="/usr/bin/sleep"
+    )
+    try:
+        async with opened(port) as first:
+            await load(pod, port, backend, 1)
+            [old] = await holding(pod)
+            [accepting] = pod.accepting()
+            untouchable = [accepting, pod.master(), pod.controller(), pod.process.pid, impostor.pid, os.getpid(), 1]
+            for pid in untouchable:
+                assert await pod.applier.retire(pid) is None
+            for nonsense in (b"", b"0", b"-1", b"-9 1", b"x", b"1;2", f"0{old.pid}".encode(), b"9" * 40):
+                pod.say(b"retire nonsense " + nonsense + b"\n")
+            assert [other.pid for other in await holding(pod)] == [old.pid]
+            assert not (pod.run / "results" / "nonsense").exists()
+            assert all(title(pid) for pid in untouchable)
+            assert pod.accepting() == [accepting]
+            await echo(first, "still here")
+    finally:
+        impostor.kill()
+        await impostor.wait()
+
+
+async def test_the_workers_of_a_dead_master_are_old_workers_too(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as first:
+        master = pod.master()
+        [worker] = pod.accepting()
+        os.kill(master, signal.SIGKILL)
+        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: "shutting down" in title(worker), what="for the old worker to drain")
+        [old] = await holding(pod)
+        assert (old.pid, old.sockets) == (worker, 1)
+        assert await pod.applier.retire(worker) == 1
+        with pytest.raises(ConnectionClosed):
+            await first.recv()
+        assert worker not in children(pod.process.pid)
+
+
+async def test_a_worker_that_hangs_is_killed(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as first:
+        await load(pod, port, backend, 1)
+        [old] = await holding(pod)
+        os.kill(old.pid, signal.SIGSTOP)
+        assert await pod.applier.retire(old.pid) == 1
+        await until(lambda: not title(old.pid), what="for its end")
+        with pytest.raises(ConnectionClosed):
+            await first.recv()
+
+
+async def test_generations_survive_the_controller(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port), AsyncExitStack() as exits:
+        await load(pod, port, backend, 1)
+        await exits.enter_async_context(opened(port))
+        [before] = await holding(pod)
+        controller, master = pod.controller(), pod.master()
+        os.kill(controller, signal.SIGKILL)
+        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        oldest, newer = await holding(pod)
+        assert (oldest.generation, oldest.pid) == (before.generation, before.pid)
+        assert newer.generation > before.generation
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
+async def test_what_the_end_of_the_grace_period_closes_is_told(shell: tuple[str, ...], backend: Backend) -> None:
+    [port] = free_ports(1)
+    with balancer_pod(shell=shell, grace="8") as pod:
+        await load(pod, port, backend)
+        async with opened(port) as first:
+            await load(pod, port, backend, 1)
+            async with opened(port) as second, opened(port) as third:
+                assert not pod.applier.leaving()
+                pod.process.send_signal(signal.SIGTERM)
+                await until(pod.applier.leaving, what="for the script to say that it is leaving")
+                await until(lambda: not pod.accepting(), what="for the listeners to be closed")
+                for client in (first, second, third):
+                    await echo(client, "within the grace period")
+                await third.close()
+                for client in (first, second):
+                    with pytest.raises(ConnectionClosed):
+                        await client.recv()
+                await until(pod.applier.finished, what="for nginx to end")
+                assert pod.applier.closed() == 2
+                assert "pod-termination: the grace period of 8 s is over, which closed 2 sockets" in pod.words()
+        assert await asyncio.to_thread(pod.process.wait, 5) == 0
+
+
+async def test_a_line_in_the_fifo_ends_no_grace_period(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as first:
+        await load(pod, port, backend, 1)
+        pod.say(b"expire\n")
+        await pod.applier.survey()
+        await echo(first, "still here")
+        assert not (pod.run / "closed").exists()
