@@ -4,7 +4,7 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -107,8 +107,9 @@ def plan_balancer(
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
     made, obstacle = _make(node, said, memo, parts)
     decision: Decision | None = None
-    writes: tuple[Write, ...] = ()
-    if made is not None:
+    if made is None:
+        writes = _restamped(own, nginx, following, epoch=epoch)
+    else:
         inputs = Inputs(
             desired=made.version,
             akin=memo.versions.akin(made.version),
@@ -194,6 +195,26 @@ def _writes(
         writes.append(Write(generated.wanted_trial(own, decision.trial, file, epoch=epoch), following))
     elif following is not None:
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
+    return _differing(writes)
+
+
+def _restamped(own: Key, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int) -> tuple[Write, ...]:
+    """What stands, as it is, with this leader's epoch: what an older leader has under way must fail, also while there
+    is nothing of our own to write."""
+    writes = []
+    in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
+    if nginx is not None and in_force is not None:
+        file = generated.read_file(nginx)
+        writes.append(Write(generated.wanted_in_force(own, in_force, file, epoch=epoch), nginx))
+    if following is not None and trial is not None:
+        file = generated.read_file(following)
+        writes.append(Write(generated.wanted_trial(own, trial, file, epoch=epoch), following))
+    elif following is not None:
+        writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
+    return _differing(writes)
+
+
+def _differing(writes: Sequence[Write]) -> tuple[Write, ...]:
     return tuple(write for write in writes if write.known is None or not generated.stands(write.wanted, write.known))
 
 

@@ -8,7 +8,7 @@ import kopf
 from wsroute.controller.feed import RESOURCES
 from wsroute.controller.resync import SELECTORS
 from wsroute.kube import connection
-from wsroute.kube.backoff import Backoff
+from wsroute.kube.backoff import OUTAGE
 
 PREFIX: Final = "wsroute.dev"
 
@@ -17,7 +17,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     """Fresh settings; kopf changes the object that it is given, so each start gets its own."""
     settings = kopf.OperatorSettings()
     # Endless: with kopf's own eight tries a minute of trouble, or one missing right, ends the operator.
-    settings.networking.error_backoffs = Backoff(first=1.0, cap=30.0)
+    settings.networking.error_backoffs = OUTAGE
     settings.networking.connect_timeout = 5.0
     settings.networking.request_timeout = 30.0
     # Watches end regularly, beside the inactivity timeout that kopf has by default.

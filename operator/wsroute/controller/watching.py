@@ -21,7 +21,7 @@ from wsroute.controller.feed import Change, Feed
 from wsroute.controller.handlers import register
 from wsroute.controller.resync import Resync
 from wsroute.controller.settings import kopf_settings, register_login
-from wsroute.kube.backoff import Backoff
+from wsroute.kube.backoff import OUTAGE, Backoff
 from wsroute.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,10 @@ class Watching:
 
 
 async def supervise(
-    run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff | None = None, settle: float = SETTLE
+    run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff = OUTAGE, settle: float = SETTLE
 ) -> None:
     """Start ``run`` again and again, with a back-off that a good run resets."""
-    policy = backoff or Backoff(first=0.5, cap=30.0)
-    delays = iter(policy)
+    delays = iter(backoff)
     loop = asyncio.get_running_loop()
     while True:
         started = time.monotonic()
@@ -106,7 +105,7 @@ async def supervise(
             healing.cancel()
         metrics.watch_restarts.inc()
         if time.monotonic() - started > GOOD_RUN:
-            delays = iter(policy)
+            delays = iter(backoff)
         await asyncio.sleep(next(delays))
 
 

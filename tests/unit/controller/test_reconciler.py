@@ -14,6 +14,7 @@ from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, statu
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
 from wsroute.controller.versions import REMEMBERED, Versions
+from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, BundleError
 from wsroute.graph.model import GraphSettings
@@ -28,9 +29,12 @@ class Planner:
         self.world = world
         self.memo = PassMemo()
         self.now = 0.0
+        self.epoch = 1
 
     def result(self) -> PassResult:
-        return plan_pass(self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=1, now=self.now)
+        return plan_pass(
+            self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=self.epoch, now=self.now
+        )
 
     def plan(self) -> BalancerPlan:
         return self.result().plans[SHARED]
@@ -210,6 +214,30 @@ def test_an_obstacle_leaves_what_stands_and_is_told_by_the_balancer(
     assert "too many bytes" in conditions[ConditionType.PROGRAMMED].message
     assert conditions[ConditionType.STALLED].status
     assert not planner.programmed("two")[0]
+
+
+def test_a_new_leader_puts_its_epoch_on_everything_also_where_it_can_make_nothing(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a write that an older leader has under way would still meet the version of the object that it knows."""
+    planner.settle()
+    planner.world.route("two")
+    planner.world.commit(planner.plan())  # a canary is under way
+    stood = {key.name: config_map.data for key, config_map in planner.world.snapshot.config_maps.items()}
+
+    def too_large(*_: object) -> None:
+        raise BundleError("The configuration has too many bytes.")
+
+    monkeypatch.setattr(generated, "make_file", too_large)
+    planner.world.route("three")
+    planner.epoch = 2
+    plan = planner.plan()
+    assert {write.wanted.role for write in plan.writes} == {names.ROLE_NGINX, names.ROLE_NEXT}
+    for write in plan.writes:
+        assert write.wanted.annotations[names.EPOCH_ANNOTATION] == "2"
+        assert write.wanted.data == stood[write.wanted.key.name]
+    planner.world.commit(plan)
+    assert planner.plan().writes == ()
 
 
 def test_an_invalid_balancer_keeps_what_it_has(planner: Planner) -> None:
