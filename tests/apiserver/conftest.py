@@ -1,22 +1,16 @@
 """Fixtures of the tests that need an API server but no nodes."""
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support import apiserver as support
-from tests.support.controlled import ADMIN, World
+from tests.support.controlled import World, serve_custom_resources
 from tests.support.fault_proxy import FaultProxy
 from wsroute.kube.client import KubeClient
-from wsroute.kube.port import BALANCERS, NAMESPACES, ROUTES, NotFoundError, Resource
-
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-CRD_FOLDER = Path(__file__).parents[2] / "crds"
+from wsroute.kube.port import NAMESPACES
 
 _numbers = itertools.count(1)
 
@@ -47,15 +41,7 @@ async def namespace(client: KubeClient) -> str:
 @pytest.fixture
 async def world(apiserver: support.ApiServer, client: KubeClient, namespace: str) -> AsyncIterator[World]:
     """A namespace for a balancer, with the custom resources served."""
-    for name in ("websocketroutes", "websocketbalancers"):
-        await client.apply(CRDS, yaml.safe_load((CRD_FOLDER / f"{name}.yaml").read_text()), manager=ADMIN)
-    for resource in (ROUTES, BALANCERS):
-        async with asyncio.timeout(15):
-            while True:
-                with contextlib.suppress(NotFoundError):
-                    await client.list(resource)
-                    break
-                await asyncio.sleep(0.05)
+    await serve_custom_resources(client)
     world = World(client, apiserver, namespace)
     agents = asyncio.create_task(world.serve())
     yield world

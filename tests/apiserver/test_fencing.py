@@ -1,18 +1,15 @@
 """A leader that is frozen for longer than its Lease lasts: what it had under way meets 409, and no epoch ever falls."""
 
 import asyncio
-import contextlib
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from tests.support.apiserver import ApiServer
-from tests.support.controlled import World, annotation_of, operating
+from tests.support.controlled import World, annotation_of, operating, replica
 from tests.support.fault_proxy import FaultProxy, Held, Stall, Where
 from tests.support.waiting import until
 from wsroute.controller.runtime import REQUEST_SECONDS, TIMING
@@ -174,16 +171,3 @@ async def test_a_process_that_was_stopped_writes_nothing_when_it_goes_on(
             }
             assert written == set()
     history.assert_never_falling()
-
-
-@contextlib.asynccontextmanager
-async def replica(world: World, identity: str, kubeconfig: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A replica in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.operator_process", kubeconfig, world.namespace, identity
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        await process.wait()

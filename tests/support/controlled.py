@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.support.apiserver import ApiServer
 from tests.support.operator_process import config_for
@@ -17,6 +20,7 @@ from wsroute.kube.client import KubeClient
 from wsroute.kube.port import (
     BALANCERS,
     CONFIG_MAPS,
+    DEFINITIONS,
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     LEASES,
@@ -31,6 +35,20 @@ from wsroute.kube.port import (
 
 ADMIN = "test"
 HOST = "chat.example.com"
+CRD_FOLDER = Path(__file__).parents[2] / "crds"
+
+
+async def serve_custom_resources(client: KubeClient) -> None:
+    """Install the custom resources, and wait until they are served."""
+    for name in ("websocketroutes", "websocketbalancers"):
+        await client.apply(DEFINITIONS, yaml.safe_load((CRD_FOLDER / f"{name}.yaml").read_text()), manager=ADMIN)
+    for resource in (ROUTES, BALANCERS):
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(NotFoundError):
+                    await client.list(resource)
+                    break
+                await asyncio.sleep(0.05)
 
 
 class World:
@@ -121,7 +139,10 @@ class World:
 
     async def conditions(self, name: str = "chat") -> dict[str, tuple[str, str]]:
         """Status and reason of a route's conditions."""
-        status = (await self.get(ROUTES, name)).get("status") or {}
+        try:
+            status = (await self.get(ROUTES, name)).get("status") or {}
+        except NotFoundError:
+            return {}
         return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
 
     async def config_map(self, name: str) -> Json | None:
@@ -260,3 +281,21 @@ async def operating(world: World, identity: str, *, kubeconfig: Path | None = No
         stop.set()
         await task
         await client.close()
+
+
+@contextlib.asynccontextmanager
+async def replica(
+    world: World, identity: str, kubeconfig: Path, *, log: Path = Path("/dev/null")
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """An operator in a process of its own, which is killed in the end. What it says goes to ``log``."""
+    with log.open("wb") as words:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.operator_process", kubeconfig, world.namespace, identity),
+            stdout=words,
+            stderr=words,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()

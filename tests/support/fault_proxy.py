@@ -91,7 +91,14 @@ class InStream:
     code: int
 
 
-Fault = Status | Reset | Stall | HalfOpen | Truncated | InStream
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """Lists come back with nothing in them, as from a server whose storage is another one. ``times`` is how many."""
+
+    times: int
+
+
+Fault = Emptied | Status | Reset | Stall | HalfOpen | Truncated | InStream
 
 
 @dataclass(slots=True)
@@ -123,6 +130,7 @@ class _Rule:
     fault: Fault
     where: Where
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    used: int = 0
 
 
 class FaultProxy:
@@ -277,6 +285,9 @@ class FaultProxy:
                 return await self._stream(request, asked, transport, answer)
             content = await answer.read()
             rule = self._rule_for(asked)
+            if rule is not None and isinstance(rule.fault, Emptied) and rule.used < rule.fault.times:
+                rule.used += 1
+                return web.json_response({**json.loads(content), "items": []})
             if rule is not None and isinstance(rule.fault, Truncated):
                 cut = web.StreamResponse(status=answer.status, headers=_passed_on(answer.headers))
                 cut.content_length = len(content)
@@ -366,8 +377,8 @@ class FaultProxy:
             case InStream(code):
                 await out.write(_error_event(code))
                 await out.write_eof()
-            case Truncated():
-                return False  # with its next event
+            case Truncated() | Emptied():
+                return False  # a truncated one with its next event
         return True
 
 

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     # Of a balancer
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
     SERVICE_PORT_MISSING = "ServicePortMissing"
+    ROUTES_HELD = "RoutesHeld"
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.NO_ENDPOINTS: "No endpoint of any backend can take sockets.",
     Reason.DEPLOYMENT_NOT_FOUND: "The Deployment that deploymentRef names does not exist.",
     Reason.SERVICE_PORT_MISSING: "No port of the Service that serviceRef names leads to a listener.",
+    Reason.ROUTES_HELD: "The CustomResourceDefinition of routes was deleted. What was served is served on; the message "
+    "says what to do.",
 }
 """What each reason means, and so what to do."""
 

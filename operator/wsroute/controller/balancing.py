@@ -10,6 +10,7 @@ from typing import Final
 
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
+from wsroute.controller.definition import Trust
 from wsroute.controller.generated import File, Wanted
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
 from wsroute.controller.versions import Versions
@@ -63,13 +64,14 @@ class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
     ``writes`` go out in this order; one that fails holds back the others. ``desired`` is empty, and ``obstacle`` says
-    why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap whose pods are not
-    there.
+    why, when no file could be made: what stands stays. ``held`` says why routes are served that are not there any more.
+    ``gone`` are keys of the agents' ConfigMap whose pods are not there.
     """
 
     node: BalancerNode
     desired: str
     obstacle: str
+    held: str
     decision: Decision | None
     writes: tuple[Write, ...]
     agents: Write
@@ -90,9 +92,10 @@ class BalancerPlan:
 
 
 def plan_balancer(
-    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float
+    node: BalancerNode, snapshot: Snapshot, memo: BalancerMemo, parts: Memo, *, epoch: int, now: float, trust: Trust
 ) -> BalancerPlan:
-    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass."""
+    """The plan for a balancer. ``epoch`` is the writing leader's; ``parts`` is the memo of the pass; ``trust`` is that
+    in the routes' definition."""
     maps = snapshot.config_maps
     own = node.key
     nginx = _ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
@@ -105,10 +108,11 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
-    made, obstacle = _make(node, said, memo, parts)
+    recorded = generated.read_definition(nginx)
+    made, obstacle = _make(node, said, memo, parts) if trust.knows(recorded) else (None, "")
     decision: Decision | None = None
     if made is None:
-        writes = _restamped(own, nginx, following, epoch=epoch)
+        writes = _restamped(own, nginx, following, epoch=epoch, definition=recorded)
     else:
         inputs = Inputs(
             desired=made.version,
@@ -121,11 +125,12 @@ def plan_balancer(
         )
         decision = rollout.step(inputs)
         memo.owing = decision.owing
-        writes = _writes(own, decision, made, nginx, following, epoch=epoch)
+        writes = _writes(own, decision, made, nginx, following, epoch=epoch, definition=trust.trusted or recorded)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
+        held=trust.explain() if trust.knows(recorded) else trust.explain_freeze(),
         decision=decision,
         writes=writes,
         agents=Write(generated.wanted_agents(own), agents),
@@ -178,7 +183,14 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
 
 
 def _writes(
-    own: Key, decision: Decision, made: Made, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int
+    own: Key,
+    decision: Decision,
+    made: Made,
+    nginx: ConfigMap | None,
+    following: ConfigMap | None,
+    *,
+    epoch: int,
+    definition: str,
 ) -> tuple[Write, ...]:
     """The version in force comes first: a canary is released only when it finds its version there."""
     files = {}
@@ -189,7 +201,8 @@ def _writes(
     writes = []
     if decision.in_force is not None:
         file = files[decision.in_force.version]
-        writes.append(Write(generated.wanted_in_force(own, decision.in_force, file, epoch=epoch), nginx))
+        wanted = generated.wanted_in_force(own, decision.in_force, file, epoch=epoch, definition=definition)
+        writes.append(Write(wanted, nginx))
     if decision.trial is not None:
         file = files[decision.trial.version]
         writes.append(Write(generated.wanted_trial(own, decision.trial, file, epoch=epoch), following))
@@ -198,14 +211,17 @@ def _writes(
     return _differing(writes)
 
 
-def _restamped(own: Key, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int) -> tuple[Write, ...]:
+def _restamped(
+    own: Key, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int, definition: str
+) -> tuple[Write, ...]:
     """What stands, as it is, with this leader's epoch: what an older leader has under way must fail, also while there
     is nothing of our own to write."""
     writes = []
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
     if nginx is not None and in_force is not None:
         file = generated.read_file(nginx)
-        writes.append(Write(generated.wanted_in_force(own, in_force, file, epoch=epoch), nginx))
+        wanted = generated.wanted_in_force(own, in_force, file, epoch=epoch, definition=definition)
+        writes.append(Write(wanted, nginx))
     if following is not None and trial is not None:
         file = generated.read_file(following)
         writes.append(Write(generated.wanted_trial(own, trial, file, epoch=epoch), following))

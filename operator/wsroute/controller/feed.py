@@ -94,9 +94,12 @@ class Feed:
         else:
             self._tell(change.kind, self.state.upsert(change.record))
 
-    def listed(self, kind: Kind, records: Iterable[Record], version: int) -> None:
-        """Take in a list of all objects of a kind."""
-        changed = self.state.replace(kind, records, version)
+    def listed(self, kind: Kind, records: Iterable[Record], version: int, *, complete: bool = True) -> None:
+        """Take in a list of all objects of a kind; with ``complete`` false what is not in it stays."""
+        if complete:
+            changed = self.state.replace(kind, records, version)
+        else:
+            changed = sum(self.state.upsert(record) for record in records) > 0
         self.state.mark_synced(kind)
         self._tell(kind, changed)
 

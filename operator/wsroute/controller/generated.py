@@ -53,8 +53,8 @@ def make_file(rendered: Rendered, configuration: Configuration) -> File:
     return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure)
 
 
-def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int) -> Wanted:
-    """``<balancer>-nginx``."""
+def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int, definition: str = "") -> Wanted:
+    """``<balancer>-nginx``. ``definition`` is the uid of the one whose routes it serves."""
     return Wanted(
         key=Key(balancer.namespace, names.nginx_name(balancer.name)),
         balancer=balancer.name,
@@ -62,6 +62,7 @@ def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int)
         annotations={
             **_identity(in_force.version, file, epoch),
             names.PODS_ANNOTATION: " ".join(in_force.turn),
+            **({names.DEFINITION_ANNOTATION: definition} if definition else {}),
         },
         data=file.bundle.data,
         binary_data=file.bundle.binary_data,
@@ -158,6 +159,11 @@ def read_in_force(config_map: ConfigMap | None) -> InForce | None:
     version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
     turn = tuple(config_map.annotations.get(names.PODS_ANNOTATION, "").split(" "))
     return InForce(version, turn) if version else None
+
+
+def read_definition(config_map: ConfigMap | None) -> str:
+    """The uid of the definition whose routes the version in force serves; empty when that is not known."""
+    return "" if config_map is None else config_map.annotations.get(names.DEFINITION_ANNOTATION, "")
 
 
 def read_trial(config_map: ConfigMap | None) -> Trial | None:

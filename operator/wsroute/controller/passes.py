@@ -9,6 +9,7 @@ from typing import Final
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.balancing import BalancerPlan, Write
+from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
@@ -52,6 +53,7 @@ class Passes:
         *,
         settings: GraphSettings,
         again: Callable[[float], None],
+        trust: Callable[[], Trust] = lambda: NO_DEFINITION,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
@@ -61,6 +63,7 @@ class Passes:
         self._metrics = metrics
         self._settings = settings
         self._again = again
+        self._trust = trust
         self._clock = clock
         self._memo = PassMemo()
         self._gone: dict[tuple[Key, str], float] = {}
@@ -101,6 +104,7 @@ class Passes:
             revision=self._feed.revision,
             epoch=self._elector.epoch,
             now=self._clock(),
+            trust=self._trust(),
         )
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})

@@ -13,6 +13,7 @@ from typing import Final
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller.balancing import BalancerMemo, BalancerPlan, Progress, plan_balancer
+from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.statuses import StatusKey, Target, balancer_target, route_target
 from wsroute.graph.build import build_graph
 from wsroute.graph.conditions import RolloutView
@@ -50,14 +51,21 @@ class PassResult:
 
 
 def plan_pass(
-    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float
+    snapshot: Snapshot,
+    settings: GraphSettings,
+    memo: PassMemo,
+    *,
+    revision: int,
+    epoch: int,
+    now: float,
+    trust: Trust = NO_DEFINITION,
 ) -> PassResult:
     """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
-    ``now`` is monotonic, seconds."""
+    ``now`` is monotonic, seconds; ``trust`` is in the routes' definition."""
     graph = _graph(snapshot, settings, memo, revision)
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in graph.balancers}
     plans = {
-        key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now)
+        key: plan_balancer(node, snapshot, memo.balancers[key], memo.parts, epoch=epoch, now=now, trust=trust)
         for key, node in graph.balancers.items()
     }
     return PassResult(graph, plans)
@@ -81,7 +89,7 @@ def status_targets(
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
-        (key, progress[key].signature, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets)
+        (key, progress[key].signature, plan.desired, plan.obstacle, plan.held, blocked.get(key, ""), plan.sockets)
         for key, plan in plans
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
@@ -98,7 +106,7 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.desired, plan.obstacle, blocked.get(key, ""), plan.sockets),
+            (plan.node, view, plan.desired, plan.obstacle, plan.held, blocked.get(key, ""), plan.sockets),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()

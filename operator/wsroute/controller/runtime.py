@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.coalescer import PassLoop
 from wsroute.controller.feed import Feed
 from wsroute.controller.following import FOLLOWED, follow_all
+from wsroute.controller.guard import RouteGuard
 from wsroute.controller.passes import Passes
 from wsroute.controller.resync import Resync
 from wsroute.controller.status_writer import StatusWriter
@@ -76,8 +78,14 @@ class Operator:
         self._client = client
         self._loop = PassLoop(self._pass)
         self._feed = Feed(ClusterState(), changed=self._loop.trigger, split=FOLLOWED, namespaces=config.namespaces)
-        self._resync = Resync(client, self._feed, self.metrics)
-        self._watching = Watching(self._feed, self._resync, self.metrics, kubeconfig=config.kubeconfig)
+        self._guard = RouteGuard(
+            client,
+            observe=self._feed.observe,
+            changed=self._loop.trigger,
+            complete=lambda: self._resync.request(Kind.ROUTE),
+        )
+        self._resync = Resync(client, self._feed, self.metrics, vouches=self._guard.vouches)
+        self._watching = Watching(self._guard.observe, self._resync, self.metrics, kubeconfig=config.kubeconfig)
         self._elector = Elector(
             client,
             namespace=config.lease_namespace,
@@ -97,6 +105,7 @@ class Operator:
             self.metrics,
             settings=GraphSettings(default_balancer=config.default_balancer),
             again=self._loop.trigger_after,
+            trust=lambda: self._guard.trust,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -114,6 +123,7 @@ class Operator:
                     ("events", self._events.run()),
                     ("leadership", self._follow_leadership()),
                     ("follow", self._follow()),
+                    ("guard", self._guard.run()),
                     ("resync", self._resync.run()),
                     ("watch", self._watching.run()),
                 )
@@ -129,7 +139,7 @@ class Operator:
         logger.info("Stopped.")
 
     async def _pass(self) -> None:
-        if not self._feed.synced.is_set():
+        if not self._feed.synced.is_set() or not self._guard.trust.known:
             return
         first = not self._passes.done
         await self._passes.make()

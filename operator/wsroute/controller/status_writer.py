@@ -187,10 +187,13 @@ class StatusWriter:
         return 0.0 if self._targets.get(key) is not target else None
 
     def _failed(self, key: StatusKey, error: KubeError) -> float | None:
-        if isinstance(error, NotFoundError | ConflictError):
-            # It is gone, or has changed since: the watch will tell.
-            outcome = "gone" if isinstance(error, NotFoundError) else "conflict"
-            self._metrics.status_writes.labels(key.kind, outcome).inc()
+        if isinstance(error, NotFoundError):
+            # Its deletion is still to be told, or it is a route that is held: there may be thousands of these.
+            self._metrics.status_writes.labels(key.kind, "gone").inc()
+            return REFUSED_PAUSE
+        if isinstance(error, ConflictError):
+            # It has changed since, or another one of that name stands there: the watch will tell.
+            self._metrics.status_writes.labels(key.kind, "conflict").inc()
             return self._delay(key)
         if isinstance(error, ForbiddenError | RejectedError):
             self._metrics.status_writes.labels(key.kind, "refused").inc()

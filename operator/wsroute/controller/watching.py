@@ -17,7 +17,7 @@ from typing import Any, Final
 import kopf
 
 from wsroute.cluster.kinds import Kind
-from wsroute.controller.feed import Change, Feed
+from wsroute.controller.feed import Change
 from wsroute.controller.handlers import register
 from wsroute.controller.resync import Resync
 from wsroute.controller.settings import kopf_settings, register_login
@@ -42,10 +42,12 @@ RunKopf = Callable[[], Awaitable[None]]
 
 
 class Watching:
-    """kopf under supervision."""
+    """kopf under supervision. ``observe`` is told of each change."""
 
-    def __init__(self, feed: Feed, resync: Resync, metrics: Metrics, *, kubeconfig: Path | None) -> None:
-        self._feed = feed
+    def __init__(
+        self, observe: Callable[[Change], None], resync: Resync, metrics: Metrics, *, kubeconfig: Path | None
+    ) -> None:
+        self._observe = observe
         self._resync = resync
         self._metrics = metrics
         self._kubeconfig = kubeconfig
@@ -82,7 +84,7 @@ class Watching:
     def _take(self, kind: Kind, change: Change | None, listed_anew: bool) -> None:
         self._metrics.events.labels(kind).inc()
         if change is not None:
-            self._feed.observe(change)
+            self._observe(change)
         if listed_anew:
             self._resync.request(kind)
 
@@ -90,7 +92,10 @@ class Watching:
 async def supervise(
     run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff = OUTAGE, settle: float = SETTLE
 ) -> None:
-    """Start ``run`` again and again, with a back-off that a good run resets."""
+    """Start ``run`` again and again, with a back-off that a good run resets.
+
+    At each end everything is listed too: while watches don't stand, lists take their place as well as they can.
+    """
     delays = iter(backoff)
     loop = asyncio.get_running_loop()
     while True:
@@ -104,6 +109,7 @@ async def supervise(
         finally:
             healing.cancel()
         metrics.watch_restarts.inc()
+        resync.request_all()
         if time.monotonic() - started > GOOD_RUN:
             delays = iter(backoff)
         await asyncio.sleep(next(delays))

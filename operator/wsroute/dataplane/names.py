@@ -30,6 +30,9 @@ others, so that they need no test of their own before they are loaded."""
 EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
 """The Lease's transition count of the leader that wrote it."""
 
+DEFINITION_ANNOTATION: Final = "wsroute.dev/definition"
+"""On the version in force: the uid of the CustomResourceDefinition whose routes it serves."""
+
 CANARY_ANNOTATION: Final = "wsroute.dev/canary"
 """On the next version: the name of the pod that loads it.
 

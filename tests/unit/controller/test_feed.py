@@ -16,10 +16,10 @@ from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.feed import Change, Feed, read_change
 from wsroute.controller.following import FOLLOWED, follow_all
-from wsroute.controller.resync import WATCHED, Resync
+from wsroute.controller.resync import WATCHED, Resync, is_sudden
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import CONFIG_MAPS, PODS, SERVICES, UnavailableError
+from wsroute.kube.port import CONFIG_MAPS, PODS, ROUTES, SERVICES, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 SYSTEM, OTHER = "wsroute-system", "wsroute-other"
@@ -121,6 +121,66 @@ async def test_a_list_that_fails_empties_nothing_and_is_tried_again(caplog: pyte
         await until(lambda: world.state.size(Kind.SERVICE) == 0)
     assert caplog.text.count("can't be listed") == 1
     assert b'wsroute_resync_failures_total{kind="Service"}' in metrics.render()
+
+
+async def test_a_list_that_lacks_most_of_what_is_known_is_confirmed_by_a_second_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    for number in range(30):
+        cluster.put(SERVICES, f"chat-{number}", namespace="team-a", spec={})
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.SERVICE], apart=0.0, confirm=0.0)
+    whole, empty = cluster.objects, cluster.objects.__class__()
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        # One list lacks all of them, and the next one has them again.
+        lists = len(cluster.lists)
+        cluster.objects = empty
+        cluster.version += 1
+        cluster.fail = lambda *_: setattr(cluster, "objects", whole if len(cluster.lists) > lists + 1 else empty)
+        resync.request(Kind.SERVICE)
+        await until(lambda: len(cluster.lists) >= lists + 2)
+        await asyncio.sleep(0.01)
+        assert world.state.size(Kind.SERVICE) == 30
+        assert "lacks 30 that are known" in caplog.text
+        # Gone for good: the second list says so too.
+        cluster.fail = lambda *_: None
+        cluster.objects = empty
+        resync.request(Kind.SERVICE)
+        await until(lambda: world.state.size(Kind.SERVICE) == 0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "known", "doubtful"), [(10, 10, False), (11, 11, True), (11, 22, False), (12, 23, True), (0, 0, False)]
+)
+def test_what_is_doubtful(missing: int, known: int, doubtful: bool) -> None:
+    assert is_sudden(missing, of=known) is doubtful
+
+
+async def test_routes_that_a_list_lacks_stay_while_nobody_vouches_for_their_deletion() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.ROUTE)
+    vouched = False
+    looked = 0
+
+    async def vouches() -> bool:
+        nonlocal looked
+        looked += 1
+        return vouched
+
+    cluster.put(ROUTES, "old", namespace="team-a", spec={})
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.ROUTE], apart=0.0, vouches=vouches)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        assert looked == 0  # nothing was missing
+        cluster.remove(ROUTES, "old", namespace="team-a")
+        cluster.put(ROUTES, "new", namespace="team-a", spec={})
+        resync.request(Kind.ROUTE)
+        await until(lambda: world.state.size(Kind.ROUTE) == 2)
+        vouched = True
+        resync.request(Kind.ROUTE)
+        await until(lambda: world.state.size(Kind.ROUTE) == 1)
 
 
 async def test_the_followed_kinds_are_complete_when_each_namespace_was_listed() -> None:
