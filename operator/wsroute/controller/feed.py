@@ -105,13 +105,7 @@ class Feed:
 
     def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
         """Take in a list of a kind's objects in one namespace; those of other namespaces stay."""
-        listed = {record.meta.key for record in records}
-        known = self._known(kind)
-        gone = [
-            (key, uid)
-            for key, uid, seen in known
-            if key.namespace == namespace and key not in listed and (seen <= version or version < 0)
-        ]
+        gone = self.missing_in(namespace, kind, records, version)
         removed = [self.state.delete(kind, key, uid) for key, uid in gone]
         taken = [self.state.upsert(record) for record in records]
         outstanding = self._outstanding.get(kind, set())
@@ -121,6 +115,15 @@ class Feed:
         self._tell(kind, any(removed) or any(taken))
         for record in records:
             self._show(record)
+
+    def missing_in(self, namespace: str, kind: Kind, records: Iterable[Record], version: int) -> list[tuple[Key, str]]:
+        """Which known objects of a namespace a list lacks, with their uids."""
+        listed = {record.meta.key for record in records}
+        return [
+            (key, uid)
+            for key, uid, seen in self._known(kind)
+            if key.namespace == namespace and key not in listed and (seen <= version or version < 0)
+        ]
 
     def wrote(self, kind: Kind, raw: Any) -> None:
         """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""

@@ -14,12 +14,13 @@ from tests.support.waiting import until
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
+from wsroute.controller import following
 from wsroute.controller.feed import Change, Feed, read_change
 from wsroute.controller.following import FOLLOWED, follow_all
 from wsroute.controller.resync import WATCHED, Resync, is_sudden
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import CONFIG_MAPS, PODS, ROUTES, SERVICES, UnavailableError
+from wsroute.kube.port import CONFIG_MAPS, PODS, ROUTES, SERVICES, GoneError, KubeError, Resource, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 SYSTEM, OTHER = "wsroute-system", "wsroute-other"
@@ -208,6 +209,40 @@ async def test_a_list_of_one_namespace_leaves_the_objects_of_the_others() -> Non
         world.feed.wrote(Kind.POD, raw)
     world.feed.listed_in(SYSTEM, Kind.POD, [], 1000)
     assert list(world.state.snapshot().pods) == [Key(OTHER, "a")]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_followed_objects_that_a_list_lacks_are_looked_for_once_more(
+    monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    monkeypatch.setattr(following, "CONFIRM", 0.0)
+    cluster = FakeCluster()
+    cluster.put(PODS, "a", namespace=SYSTEM, spec={})
+    world = Counted(*FOLLOWED, namespaces=(SYSTEM,))
+    whole, lists = dict(cluster.objects), 0
+
+    def lose(verb: str, resource: Resource, _: str) -> KubeError | None:
+        """The watch of pods has a gap; the list after it is empty, and the one after that only when it is lasting."""
+        nonlocal lists
+        if resource != PODS or (verb == "watch" and lists):
+            return None
+        if verb == "watch":
+            lists = 1
+            return GoneError("too old")
+        if lists:
+            lists += 1
+            cluster.version += 1
+            cluster.objects = {} if lists == 2 or lasting else whole
+        return None
+
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=(SYSTEM,))):
+        await until(world.feed.synced.is_set)
+        cluster.fail = lose
+        cluster.put(SERVICES, "news", namespace=SYSTEM, spec={})  # wakes the watch
+        await until(lambda: lists == 3)
+        await until(lambda: world.state.size(Kind.POD) == (0 if lasting else 1))
+        await asyncio.sleep(0.01)
+        assert world.state.size(Kind.POD) == (0 if lasting else 1)
 
 
 async def test_only_labelled_config_maps_are_followed() -> None:

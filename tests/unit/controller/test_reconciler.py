@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.world import SHARED, SYSTEM, TEAM, SmallWorld
-from wsroute.api.conditions import ConditionType
+from wsroute.api.conditions import ConditionType, Reason
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
 from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.definition import NO_DEFINITION, Definition, Trust
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
@@ -30,10 +31,17 @@ class Planner:
         self.memo = PassMemo()
         self.now = 0.0
         self.epoch = 1
+        self.trust = NO_DEFINITION
 
     def result(self) -> PassResult:
         return plan_pass(
-            self.world.snapshot, SETTINGS, self.memo, revision=self.world.revision, epoch=self.epoch, now=self.now
+            self.world.snapshot,
+            SETTINGS,
+            self.memo,
+            revision=self.world.revision,
+            epoch=self.epoch,
+            now=self.now,
+            trust=self.trust,
         )
 
     def plan(self) -> BalancerPlan:
@@ -238,6 +246,53 @@ def test_a_new_leader_puts_its_epoch_on_everything_also_where_it_can_make_nothin
         assert write.wanted.data == stood[write.wanted.key.name]
     planner.world.commit(plan)
     assert planner.plan().writes == ()
+
+
+def held(planner: Planner) -> str:
+    """What the balancer says of routes that are held, empty when it says nothing."""
+    targets = status_targets(planner.result(), planner.memo)
+    conditions = {c.type: c for c in targets[StatusKey(Kind.BALANCER, SHARED)].conditions}
+    programmed, stalled = conditions[ConditionType.PROGRAMMED], conditions[ConditionType.STALLED]
+    if programmed.reason is not Reason.ROUTES_HELD:
+        return ""
+    assert not programmed.status
+    assert stalled.status
+    return programmed.message
+
+
+def test_the_version_in_force_says_whose_routes_it_serves(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    stands = planner.world.snapshot.config_maps[Key(SYSTEM, "shared-nginx")]
+    assert stands.annotations[names.DEFINITION_ANNOTATION] == "a"
+    assert held(planner) == ""
+
+
+def test_held_routes_are_served_on_with_their_endpoints_and_the_balancer_says_so(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    planner.trust = planner.trust.look(Definition(2))
+    assert "go on being served" in held(planner)
+    planner.world.service("chat", "10.0.0.9")
+    plan = planner.plan()
+    assert "10.0.0.9" in text(plan)
+    assert plan.writes[0].wanted.annotations[names.DEFINITION_ANNOTATION] == "a"
+
+
+def test_who_never_knew_the_routes_of_the_version_in_force_leaves_it_as_it_is(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    planner.memo, planner.trust = PassMemo(), Trust().look(Definition(2, "b"))
+    planner.world.remove(Kind.ROUTE, "one", TEAM)
+    assert planner.plan().writes == ()
+    assert "nothing changes" in held(planner)
+    planner.trust = planner.trust.look(Definition(3, "b", accepted="b"))
+    assert held(planner) == ""
+    plan = planner.plan()
+    assert plan.writes
+    planner.settle()
+    stands = planner.world.snapshot.config_maps[Key(SYSTEM, "shared-nginx")]
+    assert stands.annotations[names.DEFINITION_ANNOTATION] == "b"
 
 
 def test_an_invalid_balancer_keeps_what_it_has(planner: Planner) -> None:
