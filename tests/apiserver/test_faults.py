@@ -55,7 +55,7 @@ async def _survive(apiserver: ApiServer, world: World, fault: Fault | Away, name
         await own.backend("10.1.0.1")
         async with replica(own, "one", apiserver.kubeconfig(through=proxy), log=log) as operator:
             await own.route()
-            await own.until_programmed()
+            await own.until_programmed(seconds=60)  # several processes start at once
             await own.until_at_rest()
             async with _injected(proxy, fault):
                 await own.backend("10.1.0.2")

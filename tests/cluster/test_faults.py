@@ -107,9 +107,8 @@ async def system(installed: Cluster) -> AsyncIterator[System]:
 def _lead(cluster: Cluster, *, through: str = "") -> None:
     """Have operator and agents reach the API server through an address, or as they are installed. The next installation
     undoes it as well, because it is applied by the same field manager."""
-    manifests = list(
-        yaml.safe_load_all(install.render(cluster, "deploy/operator", "deploy/balancer", images=LOCAL_IMAGES))
-    )
+    rendered = install.render(cluster, "deploy/operator", "deploy/balancer", images=LOCAL_IMAGES)
+    manifests = list(yaml.safe_load_all(rendered))
     host, _, port = through.partition(":")
     for item in manifests:
         name = DEPLOYMENTS.get(item["metadata"]["name"]) if item["kind"] == "Deployment" else None
@@ -141,7 +140,6 @@ async def test_the_api_server_is_away_for_a_minute_and_containers_die_meanwhile(
 
             begun = asyncio.get_running_loop().time()
             await eventually(first_serves_again, within=OUTAGE - 10)
-            # The backend may still be replaced by the cluster; what is served is what was known.
             await asyncio.sleep(OUTAGE - (asyncio.get_running_loop().time() - begun))
             await first_serves_again()
             await echo(held, "still here")

@@ -198,11 +198,11 @@ class World:
 
         await self.until(at_rest, what="the rollout is over")
 
-    async def until_programmed(self, name: str = "chat") -> None:
+    async def until_programmed(self, name: str = "chat", *, seconds: float = 15.0) -> None:
         async def programmed() -> bool:
             return (await self.conditions(name)).get("Programmed") == ("True", "Programmed")
 
-        await self.until(programmed, what=f"{name} is programmed")
+        await self.until(programmed, what=f"{name} is programmed", seconds=seconds)
 
 
 class Agent:

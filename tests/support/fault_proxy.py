@@ -27,6 +27,10 @@ from tests.support.api_requests import ApiRequest, parse_request, user_of
 _HOP = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "te", "trailer", "upgrade"}
 
 
+_CLOSING = 0.25
+"""Seconds that TLS connections get to close; aiohttp has no way to wait for that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Which requests; what is left out is any."""
@@ -182,6 +186,7 @@ class FaultProxy:
             rule.over.set()
         await self._close()
         await self._session.close()
+        await asyncio.sleep(_CLOSING)
 
     async def _open(self) -> None:
         # What a client no longer waits for is carried out all the same, as by a real network.
