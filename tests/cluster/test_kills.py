@@ -85,7 +85,9 @@ async def test_the_version_in_force_is_edited_by_hand(stack: Stack, edit: Any) -
 
         async def healed() -> None:
             listing = await stack.client.list(CONFIG_MAPS, namespace=NAMESPACE)
-            [now] = [item for item in listing.items if item["metadata"]["name"] == name]
+            found = [item for item in listing.items if item["metadata"]["name"] == name]
+            assert found, f"there is no {name}"
+            now = found[0]
             assert now["metadata"]["annotations"].get(VERSION_ANNOTATION) not in (None, "0" * 12)
             assert now.get("data") not in ({"nginx.conf": "nonsense;"}, None)
 

@@ -36,7 +36,7 @@ class Backoff:
             delay = min(delay * self.factor, self.cap)
 
 
-OUTAGE: Final = Backoff(first=0.25, cap=2.0)
+OUTAGE: Final = Backoff(first=0.25, cap=1.0)
 """For what follows the cluster: so short that what is edited right after an outage is live within seconds. Each replica
 and each agent has a handful of watches, so it costs an API server that comes back next to nothing."""
 
