@@ -16,6 +16,7 @@ local HEALTH = {
   UnsupportedService = "Degraded",
   ConfigRejected = "Degraded",
   TemplateInvalid = "Degraded",
+  RoutesHeld = "Degraded",
 
   -- These mend themselves once another object is there, or its pods are ready.
   NoBalancer = "Progressing",
@@ -27,6 +28,7 @@ local HEALTH = {
   TemplateNotFound = "Progressing",
   Pending = "Progressing",
   NoBalancerPods = "Progressing",
+  ReloadHeld = "Progressing",
   NoEndpoints = "Progressing",
 }
 
@@ -48,7 +50,8 @@ for _, condition in ipairs(status.conditions) do
     if condition.status == "True" then
       return health("Degraded", condition.reason .. ": " .. condition.message)
     end
-  elseif condition.status ~= "True" then
+  elseif condition.type ~= "DrainBacklog" and condition.status ~= "True" then
+    -- (DrainBacklog is about sockets that people still hold: nothing is wrong, and nothing to wait for.)
     -- The first that does not hold says why; the later ones follow from it.
     first = first or condition
   end

@@ -1,11 +1,14 @@
 """Fixtures of the tests that need an API server but no nodes."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.support import apiserver as support
+from tests.support.controlled import World, serve_custom_resources
+from tests.support.fault_proxy import FaultProxy
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import NAMESPACES
 
@@ -33,3 +36,23 @@ async def namespace(client: KubeClient) -> str:
     name = f"test-{next(_numbers)}"
     await client.create(NAMESPACES, {"metadata": {"name": name}})
     return name
+
+
+@pytest.fixture
+async def world(apiserver: support.ApiServer, client: KubeClient, namespace: str) -> AsyncIterator[World]:
+    """A namespace for a balancer, with the custom resources served."""
+    await serve_custom_resources(client)
+    world = World(client, apiserver, namespace)
+    agents = asyncio.create_task(world.serve())
+    yield world
+    if agents.done():
+        agents.result()
+    agents.cancel()
+    await asyncio.wait([agents])
+
+
+@pytest.fixture
+async def proxy(apiserver: support.ApiServer) -> AsyncIterator[FaultProxy]:
+    """A fault proxy before the API server; ``apiserver.kubeconfig(through=...)`` leads through it."""
+    async with apiserver.proxy() as proxy:
+        yield proxy

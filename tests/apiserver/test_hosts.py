@@ -1,13 +1,10 @@
 """Who owns a host, with the record of it in a ConfigMap of a real API server, and hands that are at it."""
 
-from tests.apiserver import test_controller
-from tests.apiserver.test_controller import ADMIN, World, operating
+from tests.support.controlled import ADMIN, World, operating
 from wsroute.cluster.balancer_state import HostClaim, read_state
 from wsroute.dataplane import names
 from wsroute.kube.port import BALANCERS, CONFIG_MAPS, NAMESPACES, ROUTES, Json
 from wsroute.nginx.served import served_hosts
-
-world = test_controller.world
 
 HOST = "chat.example.com"
 STATE = "shared-state"

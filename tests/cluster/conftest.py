@@ -49,7 +49,7 @@ def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.Cur
     return cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def local(installed: api.CurrentCluster) -> api.Cluster:
     """The same for tests of the mark ``local_cluster``: they go by the local cluster's network."""
     assert isinstance(installed, api.Cluster)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ GENERATIONS = 2
 
 
 @pytest.fixture
-def budgeted(installed: api.Cluster) -> Iterator[None]:
+def budgeted(installed: api.CurrentCluster) -> Iterator[None]:
     """The shared balancer with a small budget; the usual one of tests afterwards."""
     install.set_reload(installed, minInterval="0s", maxDrainingGenerations=GENERATIONS, drainTimeout="1h")
     yield
@@ -194,16 +194,16 @@ async def test_changes_in_quick_succession_are_brought_in_together(stack: Stack,
 
 
 @pytest.fixture
-def short_grace(installed: api.Cluster) -> Iterator[None]:
+def short_grace(installed: api.CurrentCluster, images: Mapping[str, str]) -> Iterator[None]:
     """Balancer pods with a grace period of 20 seconds; the shipped manifest afterwards."""
     set_grace(installed, 20)
     yield
-    install.install_balancer(installed, install.LOCAL_IMAGES)
+    install.install_balancer(installed, images)
     install.set_reload(installed, **install.UNBUDGETED)
     install.wait_until_ready(installed)
 
 
-def set_grace(cluster: api.Cluster, seconds: int) -> None:
+def set_grace(cluster: api.CurrentCluster, seconds: int) -> None:
     """Set the grace period in both places, and wait until all pods have it."""
     nginx = {"name": "nginx", "env": [{"name": "WSROUTE_GRACE_PERIOD", "value": str(seconds)}]}
     pod = {"terminationGracePeriodSeconds": seconds, "containers": [nginx]}

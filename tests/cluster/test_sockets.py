@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 from tests.support.handshake import echo
+from tests.support.prober import probing
 from tests.support.stack import BalancerPod, Stack, eventually, is_ready
 from wsroute.kube.port import ROUTES
 
@@ -33,38 +33,16 @@ def path(prefix: str) -> dict[str, object]:
     return {"path": prefix, "backends": [{"service": "chat", "port": "http"}]}
 
 
-@dataclass
-class Prober:
-    """Opens one handshake after another on every balancer pod, and counts what it got."""
-
-    stack: Stack
-    host: str
-    wrong: list[str] = field(default_factory=list)
-    total: int = 0
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self, pods: list[BalancerPod]) -> None:
-        while not self.stopped.is_set():
-            for pod in pods:
-                answer = await self.stack.handshake(pod, host=self.host)
-                self.total += 1
-                if answer.status != 101:
-                    self.wrong.append(f"{pod.name}: {answer.status} {answer.reason}")
-
-
 async def test_a_prober_sees_no_error_while_the_backend_scales(stack: Stack) -> None:
     host = stack.host()
     await stack.backend(replicas=1, pre_stop=5)
     await stack.route()
     await stack.condition("chat", "Ready")
     balancers = await stack.balancer_pods()
-    prober = Prober(stack, host)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(prober.run(balancers))
+    async with probing(stack, host, balancers) as prober:
         for replicas in (5, 2):
             await stack.scale("chat", replicas)
             await eventually(lambda count=replicas: handshakes_are_even(stack, balancers, host, count))  # type: ignore[misc]
-        prober.stopped.set()
     assert prober.wrong == []
     assert prober.total > 100
 

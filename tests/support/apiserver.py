@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from localcluster import binaries, debian, pki
+from tests.support.fault_proxy import FaultProxy
 
 ADMIN = "admin"
 NOBODY = "nobody"
@@ -94,9 +95,9 @@ class ApiServer:
             self._stop(name)
         self._launcher.shutdown()
 
-    def kubeconfig(self, user: str = ADMIN) -> Path:
-        """A kubeconfig for one of the users."""
-        path = self.folder / f"{user}.kubeconfig"
+    def kubeconfig(self, user: str = ADMIN, *, token: str = "", through: FaultProxy | None = None) -> Path:
+        """A kubeconfig for one of the users, or for whom a token belongs to, perhaps leading through a proxy."""
+        path = self.folder / f"{user}-{through.port if through else self.port}.kubeconfig"
         content = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -105,16 +106,28 @@ class ApiServer:
                 {
                     "name": "test",
                     "cluster": {
-                        "server": f"https://127.0.0.1:{self.port}",
+                        "server": f"https://127.0.0.1:{through.port if through else self.port}",
                         "certificate-authority": str(self.folder / "pki" / "ca.crt"),
                     },
                 }
             ],
-            "users": [{"name": user, "user": {"token": _TOKENS[user]}}],
+            "users": [{"name": user, "user": {"token": token or _TOKENS[user]}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
         }
         path.write_text(json.dumps(content))
         return path
+
+    def proxy(self) -> FaultProxy:
+        """A proxy before it, with the API server's own certificate."""
+        keys = self.folder / "pki"
+        return FaultProxy(
+            upstream=f"https://127.0.0.1:{self.port}",
+            authority=keys / "ca.crt",
+            certificate=keys / "apiserver.crt",
+            key=keys / "apiserver.key",
+            address=("127.0.0.1", _free_ports(1)[0]),
+            tokens={token: user for user, token in _TOKENS.items()},
+        )
 
     def service_account(self, user: str = ADMIN) -> Path:
         """A folder like the one that a pod finds its credentials in."""

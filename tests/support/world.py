@@ -8,6 +8,7 @@ from wsroute.cluster.kinds import Kind, Record, parse_record
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.balancing import BalancerPlan, Write
+from wsroute.controller.definition import NO_DEFINITION
 from wsroute.controller.generated import apply_body
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
@@ -156,6 +157,8 @@ class Planner:
         self.world = world
         self.memo = PassMemo()
         self.now = 0.0
+        self.epoch = 1
+        self.trust = NO_DEFINITION
 
     def result(self) -> PassResult:
         return plan_pass(
@@ -163,9 +166,10 @@ class Planner:
             SETTINGS,
             self.memo,
             revision=self.world.revision,
-            epoch=1,
+            epoch=self.epoch,
             now=self.now,
             wall=BEGIN + self.now,
+            trust=self.trust,
         )
 
     def plan(self) -> BalancerPlan:

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     SERVICE_PORT_MISSING = "ServicePortMissing"
     NO_BACKLOG = "NoBacklog"
     MAX_DRAINING_GENERATIONS = "MaxDrainingGenerations"
+    ROUTES_HELD = "RoutesHeld"
 
 
 @dataclass(frozen=True, slots=True)

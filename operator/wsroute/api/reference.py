@@ -132,6 +132,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.SERVICE_PORT_MISSING: "No port of the Service that serviceRef names leads to a listener.",
     Reason.NO_BACKLOG: "No pod has as many draining generations as the balancer allows.",
     Reason.MAX_DRAINING_GENERATIONS: "A pod has; until one has ended, only the removal of endpoints is brought in.",
+    Reason.ROUTES_HELD: "The CustomResourceDefinition of routes was deleted. What was served is served on; the message "
+    "says what to do.",
 }
 """What each reason means, and so what to do."""
 

@@ -11,7 +11,7 @@ Watch events and lists race. Three rules keep the state from going back in time 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any, Final
@@ -152,6 +152,16 @@ class ClusterState:
             self._remove(kind, store, key)
         store.list_version = list_version
         return changed or bool(gone)
+
+    def missing(self, kind: Kind, keys: Collection[Key], list_version: int) -> int:
+        """How many objects :meth:`replace` would take out for a list with these keys."""
+        store = self._stores[kind]
+        if UNKNOWN_VERSION < list_version < store.list_version:
+            return 0
+        return sum(
+            key not in keys and (known.meta.version <= list_version or list_version == UNKNOWN_VERSION)
+            for key, known in store.objects.items()
+        )
 
     def snapshot(self) -> Snapshot:
         """Everything as it is now. Costs nothing; the next change of a kind copies that kind's mapping."""

@@ -4,7 +4,7 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, rollout
 from wsroute.controller.budget import Reload, Terms, describe_backlog, terms_of, to_text
+from wsroute.controller.definition import Trust
 from wsroute.controller.generated import File, Wanted, ours
 from wsroute.controller.release import Published, Released, release
 from wsroute.controller.remembering import StateMemo
@@ -88,11 +89,12 @@ class BalancerPlan:
     """What to do for a balancer, and what to say about it.
 
     ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
-    ``refused_template`` is remembered in the state. ``writes`` go out in this order, the state first; one that fails
-    holds back the others. ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands
-    stays. ``gone`` are keys of the agents' ConfigMap whose pods are not there. ``released`` is what the rollout is for,
-    which is not the desired version while that has to wait for the reload budget. ``backlog`` says which pod has no
-    room for another reload. ``now`` is seconds since the epoch.
+    ``refused_template`` is remembered in the state. ``held`` says why routes are served that are not there any more.
+    ``writes`` go out in this order, the state first; one that fails holds back the others. ``desired`` is empty, and
+    ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
+    whose pods are not there. ``released`` is what the rollout is for, which is not the desired version while that has
+    to wait for the reload budget. ``backlog`` says which pod has no room for another reload. ``now`` is seconds since
+    the epoch.
     """
 
     node: BalancerNode
@@ -100,6 +102,7 @@ class BalancerPlan:
     obstacle: str
     template: Problem | None
     refused_template: RefusedTemplate | None
+    held: str
     decision: Decision | None
     writes: tuple[Write, ...]
     agents: Write
@@ -157,9 +160,11 @@ def plan_balancer(
     epoch: int,
     now: float,
     wall: float,
+    trust: Trust,
 ) -> BalancerPlan:
     """The plan for a balancer. ``state`` is what is to be remembered of it; ``epoch`` is the writing leader's;
-    ``parts`` is the memo of the pass; ``now`` is monotonic, ``wall`` since the epoch."""
+    ``parts`` is the memo of the pass; ``now`` is monotonic, ``wall`` since the epoch; ``trust`` is that in the routes'
+    definition."""
     maps = snapshot.config_maps
     own = node.key
     nginx = ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
@@ -172,15 +177,18 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
+    recorded = generated.read_definition(nginx)
+    known = trust.knows(recorded)
     asked, problem, state = _main_template(node, maps, state)
-    made, obstacle = _make(node, said, asked, memo, parts)
+    made, obstacle = _make(node, said, asked, memo, parts) if known else (None, "")
     decision: Decision | None = None
-    writes: tuple[Write, ...] = ()
     published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
     released: Released | None = None
     waiting: frozenset[RouteRef] | None = None
     backlog = ""
-    if made is not None and node.spec is not None:
+    if made is None or node.spec is None:
+        writes = _restamped(own, nginx, following, epoch=epoch)
+    else:
         memo.standing.files[made.version] = made.file
         whole = trial if _is_whole(following, made.version) else None
         terms = terms_of(node.spec)
@@ -212,19 +220,31 @@ def plan_balancer(
         if refused is not None:
             state = replace(state, refused_template=refused)
             # With the shipped one.
-            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall)
+            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall, trust=trust)
         if made.unusable:
             problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
-        writes = _writes(own, decision, memo, (nginx, following), published, released.since, epoch=epoch, terms=terms)
+        writes = _writes(
+            own,
+            decision,
+            memo,
+            (nginx, following),
+            published,
+            released.since,
+            epoch=epoch,
+            terms=terms,
+            definition=trust.trusted or recorded,
+        )
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
         obstacle=obstacle,
         template=problem,
         refused_template=state.refused_template,
+        held=trust.explain() if known else trust.explain_freeze(),
         decision=decision,
-        writes=(*_state_write(node, state, maps, memo.state, epoch=epoch), *writes),
+        # While it is not known which routes there are, no host counts as given up.
+        writes=(*_state_write(node, state if known and node.spec else None, maps, memo.state, epoch=epoch), *writes),
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
@@ -289,14 +309,21 @@ def _render(asked: Configuration, memo: BalancerMemo) -> tuple[Configuration, Re
 
 
 def _state_write(
-    node: BalancerNode, state: BalancerState, maps: Mapping[Key, ConfigMap], memo: StateMemo, *, epoch: int
+    node: BalancerNode,
+    state: BalancerState | None,
+    maps: Mapping[Key, ConfigMap],
+    memo: StateMemo,
+    *,
+    epoch: int,
 ) -> tuple[Write, ...]:
-    """The state comes before what follows from it: a host is served only once it is on record whose it is."""
-    if node.spec is None:
-        return ()
+    """The state comes before what follows from it: a host is served only once it is on record whose it is. ``state`` is
+    None where it must stay as it is."""
     known = ours(maps.get(Key(node.key.namespace, names.state_name(node.key.name))), node.key)
-    wanted = generated.wanted_state(node.key, memo.data(state), known, epoch=epoch)
-    return () if known is not None and generated.stands(wanted, known) else (Write(wanted, known),)
+    if state is not None:
+        return _differing([Write(generated.wanted_state(node.key, memo.data(state), known, epoch=epoch), known)])
+    if known is None:
+        return ()
+    return _differing([Write(generated.restamped(known, node.key, role=names.ROLE_STATE, epoch=epoch), known)])
 
 
 def _is_whole(following: ConfigMap | None, desired: str) -> bool:
@@ -317,6 +344,7 @@ def _writes(
     *,
     epoch: int,
     terms: Terms,
+    definition: str,
 ) -> tuple[Write, ...]:
     """The version in force comes first: a canary is released only when it finds its version there. ``since`` goes with
     what was not published before."""
@@ -335,7 +363,9 @@ def _writes(
             when = published.in_force_since
         elif published.trial is not None and published.trial.version == in_force.version and published.trial_since:
             when = replace(published.trial_since, time=since.time, interval_from=since.time)
-        wanted = generated.wanted_in_force(own, in_force, file, epoch=epoch, since=when, terms=terms)
+        wanted = generated.wanted_in_force(
+            own, in_force, file, epoch=epoch, since=when, terms=terms, definition=definition
+        )
         writes.append(Write(wanted, nginx))
     if trial is not None:
         again = published.trial is not None and published.trial.version == trial.version
@@ -347,6 +377,23 @@ def _writes(
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
     standing = {each.version for each in (in_force, trial) if each is not None}
     memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
+    return _differing(writes)
+
+
+def _restamped(own: Key, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int) -> tuple[Write, ...]:
+    """What stands, as it is, with this leader's epoch: what an older leader has under way must fail, also while there
+    is nothing of our own to write."""
+    standing = ((nginx, names.ROLE_NGINX), (following, names.ROLE_NEXT))
+    return _differing(
+        [
+            Write(generated.restamped(known, own, role=role, epoch=epoch), known)
+            for known, role in standing
+            if known is not None
+        ]
+    )
+
+
+def _differing(writes: Sequence[Write]) -> tuple[Write, ...]:
     return tuple(write for write in writes if write.known is None or not generated.stands(write.wanted, write.known))
 
 

@@ -98,9 +98,12 @@ class Feed:
         else:
             self._tell(change.kind, self.state.upsert(change.record))
 
-    def listed(self, kind: Kind, records: Iterable[Record], version: int) -> None:
-        """Take in a list of all objects of a kind."""
-        changed = self.state.replace(kind, records, version)
+    def listed(self, kind: Kind, records: Iterable[Record], version: int, *, complete: bool = True) -> None:
+        """Take in a list of all objects of a kind; with ``complete`` false what is not in it stays."""
+        if complete:
+            changed = self.state.replace(kind, records, version)
+        else:
+            changed = sum(self.state.upsert(record) for record in records) > 0
         self.state.mark_synced(kind)
         self._tell(kind, changed)
 
@@ -109,14 +112,12 @@ class Feed:
         self.state.mark_synced(kind)
         self._tell(kind, changed=False)
 
-    def listed_in(self, namespace: str, kind: Kind, records: Sequence[Record], version: int) -> None:
-        """Take in a list of a kind's objects in one namespace (or of the Namespace itself); those of others stay."""
-        listed = {record.meta.key for record in records}
-        gone = [
-            (key, uid)
-            for key, uid, seen in self.state.known(kind)
-            if (key.namespace or key.name) == namespace and key not in listed and (seen <= version or version < 0)
-        ]
+    def listed_in(
+        self, namespace: str, kind: Kind, records: Sequence[Record], version: int, *, complete: bool = True
+    ) -> None:
+        """Take in a list of a kind's objects in one namespace (or of the Namespace itself); those of others stay. With
+        ``complete`` false what is not in it stays, too."""
+        gone = self.missing_in(namespace, kind, records, version) if complete else []
         removed = [self.state.delete(kind, key, uid, version) for key, uid in gone]
         taken = [self.state.upsert(record) for record in records]
         outstanding = self._outstanding.get(kind, set())
@@ -130,6 +131,15 @@ class Feed:
     def pass_over(self, namespace: str, kind: Kind) -> None:
         """Go on without a kind's objects in one namespace, which we are not let list. What is known of them stays."""
         self.listed_in(namespace, kind, [], 0)
+
+    def missing_in(self, namespace: str, kind: Kind, records: Iterable[Record], version: int) -> list[tuple[Key, str]]:
+        """Which known objects of a namespace (or the Namespace itself) a list lacks, with their uids."""
+        listed = {record.meta.key for record in records}
+        return [
+            (key, uid)
+            for key, uid, seen in self.state.known(kind)
+            if (key.namespace or key.name) == namespace and key not in listed and (seen <= version or version < 0)
+        ]
 
     def wrote(self, kind: Kind, raw: Any) -> None:
         """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""

@@ -4,7 +4,9 @@ nodes.
 These go through our own list-and-watch, not through kopf: kopf has one scope for all kinds, and with a cluster-wide
 scope the operator would need the right to read every pod and every ConfigMap of the cluster. So the cluster-wide kinds
 (routes, Services, EndpointSlices, Namespaces) are kopf's, and what RBAC grants in a few namespaces only is followed
-here. :func:`wsroute.kube.reflector.reflect` lists again after each gap, so nothing that was deleted meanwhile stays.
+here. :func:`wsroute.kube.reflector.reflect` lists again after each gap, so nothing that was deleted meanwhile stays. A
+list that lacks anything that is known is made once more before it is believed: a balancer that seems to have no pods
+would try its next version on none of them.
 """
 
 import asyncio
@@ -16,8 +18,8 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.parse import parse_version
 from wsroute.controller.feed import RESOURCES, Feed, read_all, read_change
 from wsroute.dataplane.names import BALANCER_LABEL
-from wsroute.kube.backoff import Backoff
-from wsroute.kube.port import ClusterClient, ForbiddenError, Json
+from wsroute.kube.backoff import OUTAGE, RETRY_AFTER, Backoff
+from wsroute.kube.port import ClusterClient, ForbiddenError, Json, KubeError, Listing, Resource
 from wsroute.kube.reflector import Deleted, Replaced, Upserted, reflect
 from wsroute.observability.metrics import Metrics
 
@@ -36,6 +38,10 @@ NODES_BACKOFF: Final = Backoff(first=0.5, cap=60.0)
 """Slower than the others' at last: an installation without the right to list nodes asks for ever."""
 
 
+CONFIRM: Final = 1.0
+"""Seconds after which a list that lacks something is made once more."""
+
+
 async def follow_all(client: ClusterClient, feed: Feed, metrics: Metrics, *, namespaces: Sequence[str]) -> None:
     """Follow all kinds in all namespaces, until cancelled."""
     async with asyncio.TaskGroup() as tasks:
@@ -46,12 +52,16 @@ async def follow_all(client: ClusterClient, feed: Feed, metrics: Metrics, *, nam
 
 
 async def _follow(client: ClusterClient, feed: Feed, metrics: Metrics, kind: Kind, namespace: str) -> None:
-    events = reflect(client, RESOURCES[kind], namespace=namespace, label_selector=SELECTORS.get(kind, ""))
-    async for event in events:
+    resource, selector = RESOURCES[kind], SELECTORS.get(kind, "")
+    async for event in reflect(client, resource, namespace=namespace, label_selector=selector):
         metrics.events.labels(kind).inc()
         if isinstance(event, Replaced):
-            records = read_all(kind, event.items)
-            feed.listed_in(namespace, kind, records, parse_version(event.resource_version))
+            records, version = read_all(kind, event.items), parse_version(event.resource_version)
+            if feed.missing_in(namespace, kind, records, version):
+                await asyncio.sleep(CONFIRM)
+                listing = await _list_until_it_works(client, resource, namespace, selector)
+                records, version = read_all(kind, listing.items), parse_version(listing.resource_version)
+            feed.listed_in(namespace, kind, records, version)
         else:
             _observe(feed, kind, event)
 
@@ -95,3 +105,12 @@ def addresses_of(node: Json) -> Json:
 def _observe(feed: Feed, kind: Kind, event: Upserted | Deleted) -> None:
     if (change := read_change(kind, event.object, deleted=isinstance(event, Deleted))) is not None:
         feed.observe(change)
+
+
+async def _list_until_it_works(client: ClusterClient, resource: Resource, namespace: str, selector: str) -> Listing:
+    delays = iter(OUTAGE)
+    while True:
+        try:
+            return await client.list(resource, namespace=namespace, label_selector=selector)
+        except KubeError as error:
+            await asyncio.sleep(max(next(delays), min(error.retry_after or 0.0, RETRY_AFTER)))

@@ -56,9 +56,17 @@ def make_file(rendered: Rendered, configuration: Configuration) -> File:
 
 
 def wanted_in_force(
-    balancer: Key, in_force: InForce, file: File, *, epoch: int, since: Reload | None, terms: Terms
+    balancer: Key,
+    in_force: InForce,
+    file: File,
+    *,
+    epoch: int,
+    since: Reload | None,
+    terms: Terms,
+    definition: str = "",
 ) -> Wanted:
-    """``<balancer>-nginx``. ``since`` is when and why the version came in force, as far as is known."""
+    """``<balancer>-nginx``. ``since`` is when and why the version came in force, as far as is known; ``definition`` is
+    the uid of the one whose routes it serves."""
     return Wanted(
         key=Key(balancer.namespace, names.nginx_name(balancer.name)),
         balancer=balancer.name,
@@ -69,6 +77,7 @@ def wanted_in_force(
             names.MAX_DRAINING_ANNOTATION: str(terms.max_generations),
             names.DRAIN_TIMEOUT_ANNOTATION: str(round(terms.drain_timeout * 1000)),
             **_since(since),
+            **({names.DEFINITION_ANNOTATION: definition} if definition else {}),
         },
         data=file.bundle.data,
         binary_data=file.bundle.binary_data,
@@ -122,6 +131,19 @@ def wanted_state(balancer: Key, data: Mapping[str, str], known: ConfigMap | None
 
 def _unknown_data(known: ConfigMap | None) -> dict[str, str]:
     return {} if known is None else {key: text for key, text in known.data.items() if key not in STATE_KEYS}
+
+
+def restamped(known: ConfigMap, balancer: Key, *, role: str, epoch: int) -> Wanted:
+    """A ConfigMap of ours as it stands, but with another epoch."""
+    own = {name: text for name, text in known.annotations.items() if name.startswith(names.ANNOTATIONS)}
+    return Wanted(
+        key=known.meta.key,
+        balancer=balancer.name,
+        role=role,
+        annotations={**own, names.EPOCH_ANNOTATION: str(epoch)},
+        data=known.data,
+        binary_data=known.binary_data,
+    )
 
 
 def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
@@ -203,6 +225,11 @@ def read_in_force(config_map: ConfigMap | None) -> InForce | None:
     version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
     turn = tuple(config_map.annotations.get(names.PODS_ANNOTATION, "").split(" "))
     return InForce(version, turn) if version else None
+
+
+def read_definition(config_map: ConfigMap | None) -> str:
+    """The uid of the definition whose routes the version in force serves; empty when that is not known."""
+    return "" if config_map is None else config_map.annotations.get(names.DEFINITION_ANNOTATION, "")
 
 
 def read_trial(config_map: ConfigMap | None) -> Trial | None:

@@ -9,6 +9,7 @@ from typing import Final
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.balancing import BalancerPlan, Write
+from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
@@ -55,6 +56,7 @@ class Passes:
         *,
         settings: GraphSettings,
         again: Callable[[float], None],
+        trust: Callable[[], Trust] = lambda: NO_DEFINITION,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -66,6 +68,7 @@ class Passes:
         self._events = events
         self._settings = settings
         self._again = again
+        self._trust = trust
         self._clock = clock
         self._wall = wall
         self._memo = PassMemo()
@@ -108,6 +111,7 @@ class Passes:
             epoch=self._elector.epoch,
             now=self._clock(),
             wall=self._wall(),
+            trust=self._trust(),
         )
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})

@@ -14,6 +14,7 @@ from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller.balancing import BalancerMemo, BalancerPlan, Progress, plan_balancer
+from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.statuses import StatusKey, Target, balancer_target, route_target
 from wsroute.graph.build import build_graph
 from wsroute.graph.conditions import RolloutView
@@ -54,10 +55,19 @@ class PassResult:
 
 
 def plan_pass(
-    snapshot: Snapshot, settings: GraphSettings, memo: PassMemo, *, revision: int, epoch: int, now: float, wall: float
+    snapshot: Snapshot,
+    settings: GraphSettings,
+    memo: PassMemo,
+    *,
+    revision: int,
+    epoch: int,
+    now: float,
+    wall: float,
+    trust: Trust = NO_DEFINITION,
 ) -> PassResult:
     """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
-    ``now`` is monotonic, seconds; ``wall`` is the time that people know, seconds since the epoch."""
+    ``now`` is monotonic, seconds; ``wall`` is the time that people know, seconds since the epoch; ``trust`` is in the
+    routes' definition."""
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in snapshot.balancers}
     states = {key: balancer.state.read(snapshot.config_maps, key) for key, balancer in memo.balancers.items()}
     graph = _graph(snapshot, settings, memo, states, revision=revision, wall=wall)
@@ -71,6 +81,7 @@ def plan_pass(
             epoch=epoch,
             now=now,
             wall=wall,
+            trust=trust,
         )
         for key, node in graph.balancers.items()
     }
@@ -111,7 +122,16 @@ def status_targets(
     progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
-        (key, progress[key].signature, plan.obstacle, plan.template, plan.backlog, blocked.get(key, ""), plan.served)
+        (
+            key,
+            progress[key].signature,
+            plan.obstacle,
+            plan.held,
+            plan.template,
+            plan.backlog,
+            blocked.get(key, ""),
+            plan.served,
+        )
         for key, plan in plans
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
@@ -128,7 +148,7 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.obstacle, plan.template, plan.backlog, blocked.get(key, ""), plan.served),
+            (plan.node, view, plan.obstacle, plan.held, plan.template, plan.backlog, blocked.get(key, ""), plan.served),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     memo.statuses.end_pass()

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.coalescer import PassLoop
 from wsroute.controller.feed import Feed
 from wsroute.controller.following import FOLLOWED, follow_all
+from wsroute.controller.guard import RouteGuard
 from wsroute.controller.passes import Passes
 from wsroute.controller.resync import Resync
 from wsroute.controller.scope import follow_namespaces, scope_of
@@ -81,11 +83,22 @@ class Operator:
         self._scope = scope_of(config.watched, config.namespaces)
         split = {**dict.fromkeys(FOLLOWED, config.namespaces), **self._scope.split}
         self._feed = Feed(ClusterState(), changed=self._loop.trigger, split=split)
+        self._guard = RouteGuard(
+            client,
+            observe=self._feed.observe,
+            changed=self._loop.trigger,
+            complete=lambda: self._resync.request(Kind.ROUTE),
+        )
         self._resync = Resync(
-            client, self._feed, self.metrics, kinds=self._scope.kinds, namespaces=self._scope.namespaces
+            client,
+            self._feed,
+            self.metrics,
+            kinds=self._scope.kinds,
+            namespaces=self._scope.namespaces,
+            vouches=self._guard.vouches,
         )
         self._watching = Watching(
-            client, self._feed, self._resync, self.metrics, scope=self._scope, kubeconfig=config.kubeconfig
+            client, self._guard.observe, self._resync, self.metrics, scope=self._scope, kubeconfig=config.kubeconfig
         )
         self._elector = Elector(
             client,
@@ -107,6 +120,7 @@ class Operator:
             self._events,
             settings=GraphSettings(default_balancer=config.default_balancer),
             again=self._loop.trigger_after,
+            trust=lambda: self._guard.trust,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -125,6 +139,7 @@ class Operator:
                     ("leadership", self._follow_leadership()),
                     ("follow", self._follow()),
                     ("namespaces", self._follow_namespaces()),
+                    ("guard", self._guard.run()),
                     ("resync", self._resync.run()),
                     ("watch", self._watching.run()),
                 )
@@ -140,7 +155,7 @@ class Operator:
         logger.info("Stopped.")
 
     async def _pass(self) -> None:
-        if not self._feed.synced.is_set():
+        if not self._feed.synced.is_set() or not self._guard.trust.known:
             return
         first = not self._passes.done
         await self._passes.make()

@@ -8,7 +8,7 @@ import kopf
 from wsroute.controller.feed import RESOURCES
 from wsroute.controller.resync import SELECTORS
 from wsroute.kube import connection
-from wsroute.kube.backoff import Backoff
+from wsroute.kube.backoff import OUTAGE
 
 PREFIX: Final = "wsroute.dev"
 
@@ -22,7 +22,7 @@ def kopf_settings(*, discover: bool = True) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = not discover
     # Endless: with kopf's own eight tries a minute of trouble, or one missing right, ends the operator.
-    settings.networking.error_backoffs = Backoff(first=1.0, cap=30.0)
+    settings.networking.error_backoffs = OUTAGE
     settings.networking.connect_timeout = 5.0
     settings.networking.request_timeout = 30.0
     # Watches end regularly, beside the inactivity timeout that kopf has by default.

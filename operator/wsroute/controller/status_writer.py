@@ -1,7 +1,8 @@
 """Writes statuses: only those that differ, several at a time, and only while we lead.
 
-A status is applied under our own field manager and with the object's uid, so that neither an edit of the spec nor an
-object made anew under the same name meets a stale one. A write that fails is tried again for as long as it is due.
+A status is applied under our own field manager and on the very version of the object that it speaks of, so that neither
+an edit of the spec, nor an object made anew under the same name, nor what the next leader has written meets a stale
+one. A write that fails is tried again for as long as it is due.
 """
 
 import asyncio
@@ -157,10 +158,13 @@ class StatusWriter:
             return None if due is None else due - now
         status = status_body(target, record.status, now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         resource = RESOURCES[key.kind]
+        metadata = {"namespace": key.key.namespace, "name": key.key.name, "uid": target.uid}
+        if record.meta.version >= 0:
+            metadata["resourceVersion"] = str(record.meta.version)
         body = {
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"namespace": key.key.namespace, "name": key.key.name, "uid": target.uid},
+            "metadata": metadata,
             "status": status,
         }
         try:
@@ -183,9 +187,13 @@ class StatusWriter:
         return 0.0 if self._targets.get(key) is not target else None
 
     def _failed(self, key: StatusKey, error: KubeError) -> float | None:
-        if isinstance(error, NotFoundError | ConflictError):
-            # It is gone, or another one of that name stands there: the watch will tell which.
+        if isinstance(error, NotFoundError):
+            # Its deletion is still to be told, or it is a route that is held: there may be thousands of these.
             self._metrics.status_writes.labels(key.kind, "gone").inc()
+            return REFUSED_PAUSE
+        if isinstance(error, ConflictError):
+            # It has changed since, or another one of that name stands there: the watch will tell.
+            self._metrics.status_writes.labels(key.kind, "conflict").inc()
             return self._delay(key)
         if isinstance(error, ForbiddenError | RejectedError):
             self._metrics.status_writes.labels(key.kind, "refused").inc()

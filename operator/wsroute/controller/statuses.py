@@ -50,7 +50,8 @@ def route_target(node: RouteNode, view: RolloutView) -> Target:
 def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "") -> Target:
     """The status of a balancer. An obstacle to making its file takes the place of what its pods have, and so does what
     stands in the way of writing it (``blocked``), which is tried again and so stalls nothing. Only then a main template
-    that can't be used is told."""
+    that can't be used is told. Where routes are held, nothing else counts before somebody has said what is to become of
+    them."""
     node = plan.node
     conditions = balancer_conditions(node, view, backlog=plan.backlog)
     if plan.obstacle:
@@ -59,6 +60,8 @@ def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "")
         conditions = [_blocked(condition, blocked) for condition in conditions]
     elif plan.template is not None:
         conditions = [_backed_up(condition, plan.template) for condition in conditions]
+    if plan.held:
+        conditions = [_held(condition, plan.held) for condition in conditions]
     body = balancer_status(node, conditions, rollout=view, served=plan.served)
     return Target(node.uid, node.generation, tuple(conditions), body)
 
@@ -69,6 +72,14 @@ def _obstructed(condition: Condition, obstacle: str) -> Condition:
     if condition.type is ConditionType.STALLED:
         text = f"Nothing will change without an edit. {obstacle}"
         return replace(condition, status=True, reason=Reason.CONFIG_REJECTED, message=text)
+    return condition
+
+
+def _held(condition: Condition, held: str) -> Condition:
+    if condition.type is ConditionType.PROGRAMMED:
+        return replace(condition, status=False, reason=Reason.ROUTES_HELD, message=held)
+    if condition.type is ConditionType.STALLED:
+        return replace(condition, status=True, reason=Reason.ROUTES_HELD, message=held)
     return condition
 
 

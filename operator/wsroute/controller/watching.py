@@ -17,12 +17,12 @@ from typing import Any, Final
 import kopf
 
 from wsroute.cluster.kinds import Kind
-from wsroute.controller.feed import Change, Feed
+from wsroute.controller.feed import Change
 from wsroute.controller.handlers import register
 from wsroute.controller.resync import Resync
 from wsroute.controller.scope import Scope
 from wsroute.controller.settings import kopf_settings, register_login
-from wsroute.kube.backoff import Backoff
+from wsroute.kube.backoff import OUTAGE, Backoff
 from wsroute.kube.port import ROUTES, ClusterClient, KubeError, NotFoundError
 from wsroute.observability.metrics import Metrics
 
@@ -47,12 +47,12 @@ RunKopf = Callable[[], Awaitable[None]]
 
 
 class Watching:
-    """kopf under supervision."""
+    """kopf under supervision. ``observe`` is told of each change."""
 
     def __init__(
         self,
         client: ClusterClient,
-        feed: Feed,
+        observe: Callable[[Change], None],
         resync: Resync,
         metrics: Metrics,
         *,
@@ -61,7 +61,7 @@ class Watching:
     ) -> None:
         self._client = client
         self._scope = scope
-        self._feed = feed
+        self._observe = observe
         self._resync = resync
         self._metrics = metrics
         self._kubeconfig = kubeconfig
@@ -112,17 +112,19 @@ class Watching:
     def _take(self, kind: Kind, change: Change | None, listed_anew: bool) -> None:
         self._metrics.events.labels(kind).inc()
         if change is not None:
-            self._feed.observe(change)
+            self._observe(change)
         if listed_anew:
             self._resync.request(kind)
 
 
 async def supervise(
-    run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff | None = None, settle: float = SETTLE
+    run: RunKopf, resync: Resync, metrics: Metrics, *, backoff: Backoff = OUTAGE, settle: float = SETTLE
 ) -> None:
-    """Start ``run`` again and again, with a back-off that a good run resets."""
-    policy = backoff or Backoff(first=0.5, cap=30.0)
-    delays = iter(policy)
+    """Start ``run`` again and again, with a back-off that a good run resets.
+
+    At each end everything is listed too: while watches don't stand, lists take their place as well as they can.
+    """
+    delays = iter(backoff)
     loop = asyncio.get_running_loop()
     while True:
         started = time.monotonic()
@@ -135,8 +137,9 @@ async def supervise(
         finally:
             healing.cancel()
         metrics.watch_restarts.inc()
+        resync.request_all()
         if time.monotonic() - started > GOOD_RUN:
-            delays = iter(policy)
+            delays = iter(backoff)
         await asyncio.sleep(next(delays))
 
 

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+ANNOTATIONS: Final = "wsroute.dev/"
+"""What all of our annotations begin with."""
+
 BALANCER_LABEL: Final = "wsroute.dev/balancer"
 """On every generated object, and on what an administrator adds for a balancer: the name of the balancer."""
 
@@ -35,6 +38,9 @@ others, so that they need no test of their own before they are loaded."""
 
 EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
 """The Lease's transition count of the leader that wrote it."""
+
+DEFINITION_ANNOTATION: Final = "wsroute.dev/definition"
+"""On the version in force: the uid of the CustomResourceDefinition whose routes it serves."""
 
 CANARY_ANNOTATION: Final = "wsroute.dev/canary"
 """On the next version: the name of the pod that loads it.

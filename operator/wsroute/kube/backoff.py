@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 
 def jitter() -> float:
@@ -33,3 +34,11 @@ class Backoff:
         while True:
             yield delay * (1 - self.spread * self.random())
             delay = min(delay * self.factor, self.cap)
+
+
+OUTAGE: Final = Backoff(first=0.25, cap=1.0)
+"""For what follows the cluster: so short that what is edited right after an outage is live within seconds. Each replica
+and each agent has a handful of watches, so it costs an API server that comes back next to nothing."""
+
+RETRY_AFTER: Final = 30.0
+"""Seconds up to which an API server is heeded that says when to come back."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from wsroute.kube.answers import resource_version
-from wsroute.kube.backoff import Backoff
+from wsroute.kube.backoff import OUTAGE, RETRY_AFTER, Backoff
 from wsroute.kube.port import (
     ClusterClient,
     ForbiddenError,
@@ -58,7 +58,7 @@ async def reflect(
     namespace: str | None = None,
     label_selector: str = "",
     field_selector: str = "",
-    backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
+    backoff: Backoff = OUTAGE,
     refused: Callable[[ForbiddenError], None] = lambda _: None,
     keep: Callable[[Json], Json] | None = None,
 ) -> AsyncIterator[Replaced | Upserted | Deleted]:
@@ -153,7 +153,7 @@ class _Trouble:
                 self._what,
                 failure,
             )
-        return max(delay, min(failure.retry_after or 0.0, self._backoff.cap))
+        return max(delay, min(failure.retry_after or 0.0, RETRY_AFTER))
 
     def _reset(self) -> None:
         self._ends = self._failures = 0

@@ -45,7 +45,7 @@ class Metrics:
         )
         self.status_writes = Counter(
             "wsroute_status_writes_total",
-            "Writes of statuses by kind, and by outcome: written, gone, retried, refused.",
+            "Writes of statuses by kind, and by outcome: written, gone, conflict, retried, refused.",
             ["kind", "outcome"],
             registry=r,
         )

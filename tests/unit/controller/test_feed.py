@@ -14,9 +14,10 @@ from tests.support.waiting import until
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.cluster.state import ClusterState
+from wsroute.controller import following
 from wsroute.controller.feed import Change, Feed, read_change
 from wsroute.controller.following import FOLLOWED, addresses_of, follow_all
-from wsroute.controller.resync import WATCHED, Resync
+from wsroute.controller.resync import WATCHED, Resync, is_sudden
 from wsroute.controller.scope import Scope, follow_namespaces, scope_of
 from wsroute.dataplane.names import BALANCER_LABEL
 from wsroute.kube.backoff import Backoff
@@ -25,8 +26,10 @@ from wsroute.kube.port import (
     NAMESPACES,
     NODES,
     PODS,
+    ROUTES,
     SERVICES,
     ForbiddenError,
+    GoneError,
     KubeError,
     Resource,
     UnavailableError,
@@ -246,6 +249,66 @@ def test_without_a_list_everything_is_watched() -> None:
     assert Kind.NAMESPACE not in scope_of(["team-a"], ["wsroute-system"]).kinds
 
 
+async def test_a_list_that_lacks_most_of_what_is_known_is_confirmed_by_a_second_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.SERVICE)
+    for number in range(30):
+        cluster.put(SERVICES, f"chat-{number}", namespace="team-a", spec={})
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.SERVICE], apart=0.0, confirm=0.0)
+    whole, empty = cluster.objects, cluster.objects.__class__()
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        # One list lacks all of them, and the next one has them again.
+        lists = len(cluster.lists)
+        cluster.objects = empty
+        cluster.version += 1
+        cluster.fail = lambda *_: setattr(cluster, "objects", whole if len(cluster.lists) > lists + 1 else empty)
+        resync.request(Kind.SERVICE)
+        await until(lambda: len(cluster.lists) >= lists + 2)
+        await asyncio.sleep(0.01)
+        assert world.state.size(Kind.SERVICE) == 30
+        assert "lacks 30 that are known" in caplog.text
+        # Gone for good: the second list says so too.
+        cluster.fail = lambda *_: None
+        cluster.objects = empty
+        resync.request(Kind.SERVICE)
+        await until(lambda: world.state.size(Kind.SERVICE) == 0)
+
+
+@pytest.mark.parametrize(
+    ("missing", "known", "doubtful"), [(10, 10, False), (11, 11, True), (11, 22, False), (12, 23, True), (0, 0, False)]
+)
+def test_what_is_doubtful(missing: int, known: int, doubtful: bool) -> None:
+    assert is_sudden(missing, of=known) is doubtful
+
+
+async def test_routes_that_a_list_lacks_stay_while_nobody_vouches_for_their_deletion() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.ROUTE)
+    vouched = False
+    looked = 0
+
+    async def vouches() -> bool:
+        nonlocal looked
+        looked += 1
+        return vouched
+
+    cluster.put(ROUTES, "old", namespace="team-a", spec={})
+    resync = Resync(cluster, world.feed, Metrics(), kinds=[Kind.ROUTE], apart=0.0, vouches=vouches)
+    async with in_background(resync.run()):
+        await until(world.feed.synced.is_set)
+        assert looked == 0  # nothing was missing
+        cluster.remove(ROUTES, "old", namespace="team-a")
+        cluster.put(ROUTES, "new", namespace="team-a", spec={})
+        resync.request(Kind.ROUTE)
+        await until(lambda: world.state.size(Kind.ROUTE) == 2)
+        vouched = True
+        resync.request(Kind.ROUTE)
+        await until(lambda: world.state.size(Kind.ROUTE) == 1)
+
+
 async def test_the_followed_kinds_are_complete_when_each_namespace_was_listed() -> None:
     cluster = FakeCluster()
     world = Counted(*FOLLOWED, namespaces=(SYSTEM, OTHER))
@@ -271,6 +334,40 @@ async def test_a_list_of_one_namespace_leaves_the_objects_of_the_others() -> Non
         world.feed.wrote(Kind.POD, raw)
     world.feed.listed_in(SYSTEM, Kind.POD, [], 1000)
     assert list(world.state.snapshot().pods) == [Key(OTHER, "a")]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_followed_objects_that_a_list_lacks_are_looked_for_once_more(
+    monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    monkeypatch.setattr(following, "CONFIRM", 0.0)
+    cluster = FakeCluster()
+    cluster.put(PODS, "a", namespace=SYSTEM, spec={})
+    world = Counted(*FOLLOWED, namespaces=(SYSTEM,))
+    whole, lists = dict(cluster.objects), 0
+
+    def lose(verb: str, resource: Resource, _: str) -> KubeError | None:
+        """The watch of pods has a gap; the list after it is empty, and the one after that only when it is lasting."""
+        nonlocal lists
+        if resource != PODS or (verb == "watch" and lists):
+            return None
+        if verb == "watch":
+            lists = 1
+            return GoneError("too old")
+        if lists:
+            lists += 1
+            cluster.version += 1
+            cluster.objects = {} if lists == 2 or lasting else whole
+        return None
+
+    async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=(SYSTEM,))):
+        await until(world.feed.synced.is_set)
+        cluster.fail = lose
+        cluster.put(SERVICES, "news", namespace=SYSTEM, spec={})  # wakes the watch
+        await until(lambda: lists == 3)
+        await until(lambda: world.state.size(Kind.POD) == (0 if lasting else 1))
+        await asyncio.sleep(0.01)
+        assert world.state.size(Kind.POD) == (0 if lasting else 1)
 
 
 async def test_only_labelled_config_maps_are_followed() -> None:

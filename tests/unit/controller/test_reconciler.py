@@ -5,15 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.world import SHARED, SYSTEM, TEAM, Planner, SmallWorld, rollout_writes
-from wsroute.api.conditions import ConditionType
+from wsroute.api.conditions import ConditionType, Reason
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
 from wsroute.controller.balancing import BalancerPlan
-from wsroute.controller.reconciler import status_targets
+from wsroute.controller.definition import Definition, Trust
+from wsroute.controller.reconciler import PassMemo, status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
 from wsroute.controller.versions import REMEMBERED, Versions
+from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, BundleError
 
@@ -169,6 +171,78 @@ def test_an_obstacle_leaves_what_stands_and_is_told_by_the_balancer(
     assert "too many bytes" in conditions[ConditionType.PROGRAMMED].message
     assert conditions[ConditionType.STALLED].status
     assert not planner.programmed("two")[0]
+
+
+def test_a_new_leader_puts_its_epoch_on_everything_also_where_it_can_make_nothing(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a write that an older leader has under way would still meet the version of the object that it knows."""
+    planner.settle()
+    planner.world.route("two")
+    planner.world.commit(planner.plan())  # a canary is under way
+    stood = {key.name: config_map.data for key, config_map in planner.world.snapshot.config_maps.items()}
+
+    def too_large(*_: object) -> None:
+        raise BundleError("The configuration has too many bytes.")
+
+    monkeypatch.setattr(generated, "make_file", too_large)
+    planner.world.route("three")
+    planner.epoch = 2
+    plan = planner.plan()
+    assert {write.wanted.role for write in plan.writes} == {names.ROLE_STATE, names.ROLE_NGINX, names.ROLE_NEXT}
+    for write in plan.writes:
+        assert write.wanted.annotations[names.EPOCH_ANNOTATION] == "2"
+    for write in rollout_writes(plan):
+        assert write.wanted.data == stood[write.wanted.key.name]
+    planner.world.commit(plan)
+    assert planner.plan().writes == ()
+
+
+def held(planner: Planner) -> str:
+    """What the balancer says of routes that are held, empty when it says nothing."""
+    targets = status_targets(planner.result(), planner.memo)
+    conditions = {c.type: c for c in targets[StatusKey(Kind.BALANCER, SHARED)].conditions}
+    programmed, stalled = conditions[ConditionType.PROGRAMMED], conditions[ConditionType.STALLED]
+    if programmed.reason is not Reason.ROUTES_HELD:
+        return ""
+    assert not programmed.status
+    assert stalled.status
+    return programmed.message
+
+
+def test_the_version_in_force_says_whose_routes_it_serves(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    stands = planner.world.snapshot.config_maps[Key(SYSTEM, "shared-nginx")]
+    assert stands.annotations[names.DEFINITION_ANNOTATION] == "a"
+    assert held(planner) == ""
+
+
+def test_held_routes_are_served_on_with_their_endpoints_and_the_balancer_says_so(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    planner.trust = planner.trust.look(Definition(2))
+    assert "go on being served" in held(planner)
+    planner.world.service("chat", "10.0.0.9")
+    plan = planner.plan()
+    assert "10.0.0.9" in text(plan)
+    assert plan.writes[0].wanted.annotations[names.DEFINITION_ANNOTATION] == "a"
+
+
+def test_who_never_knew_the_routes_of_the_version_in_force_leaves_it_as_it_is(planner: Planner) -> None:
+    planner.trust = Trust().look(Definition(1, "a"))
+    planner.settle()
+    planner.memo, planner.trust = PassMemo(), Trust().look(Definition(2, "b"))
+    planner.world.remove(Kind.ROUTE, "one", TEAM)
+    assert planner.plan().writes == ()
+    assert "nothing changes" in held(planner)
+    planner.trust = planner.trust.look(Definition(3, "b", accepted="b"))
+    assert held(planner) == ""
+    plan = planner.plan()
+    assert plan.writes
+    planner.settle()
+    stands = planner.world.snapshot.config_maps[Key(SYSTEM, "shared-nginx")]
+    assert stands.annotations[names.DEFINITION_ANNOTATION] == "b"
 
 
 def test_an_invalid_balancer_keeps_what_it_has(planner: Planner) -> None:

@@ -361,9 +361,10 @@ class Simulation:
             self.unproven.add(self.structures[force.version])
 
     def check_turns(self, decision: Decision, pods: tuple[BalancerPod, ...]) -> None:
-        """Of the pods that have an older structure, one at a time loads the version that comes in force."""
+        """Of the pods that have an older structure, one at a time loads the version that comes in force. Whose answer
+        was deleted after its turn counts as loading, but gets no other pod's turn."""
         force = decision.in_force
-        if force is None or "*" in force.turn:
+        if force is None or "*" in force.turn or force == self.in_force:
             return
         loading = [
             p.name

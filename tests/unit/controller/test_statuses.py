@@ -301,6 +301,20 @@ async def test_a_status_is_never_written_onto_another_object_of_that_name(driver
     assert not driver.status()
 
 
+async def test_a_status_meets_no_newer_version_of_its_object_than_the_one_it_speaks_of(driver: Driver) -> None:
+    """So what another leader has written is safe from what this one still has under way."""
+    wanted = target(uid=driver.uid())
+    spec = driver.cluster.find(ROUTES, "chat", namespace="team-a")["spec"]
+    newer = driver.cluster.put(ROUTES, "chat", namespace="team-a", spec=spec, status={"summary": "of another leader"})
+    driver.writer.aim({CHAT: wanted})
+    await until(lambda: b'outcome="conflict"' in driver.metrics.render())
+    assert driver.status() == {"summary": "of another leader"}
+    change = read_change(Kind.ROUTE, newer, deleted=False)
+    assert change is not None
+    driver.feed.observe(change)
+    await until(lambda: driver.count == 1)
+
+
 async def test_a_deleted_object_is_no_trouble(driver: Driver) -> None:
     wanted = target(uid=driver.uid())
     driver.cluster.remove(ROUTES, "chat", namespace="team-a")

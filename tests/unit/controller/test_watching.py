@@ -121,7 +121,7 @@ async def test_with_a_list_of_namespaces_kopf_starts_once_the_custom_resources_a
     )
     feed = Feed(ClusterState(), changed=lambda: None)
     resync = Resync(cluster, feed, Metrics())
-    watching = Watching(cluster, feed, resync, Metrics(), scope=Scope(("team-a",)), kubeconfig=None)
+    watching = Watching(cluster, feed.observe, resync, Metrics(), scope=Scope(("team-a",)), kubeconfig=None)
     with pytest.raises(NotFoundError):
         await watching._run_once()
 

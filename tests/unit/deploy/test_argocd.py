@@ -12,7 +12,7 @@ import yaml
 from lupa import lua51
 
 from localcluster import install
-from wsroute.api.conditions import Condition, ConditionType, Reason, merge_conditions
+from wsroute.api.conditions import ABNORMAL, Condition, ConditionType, Reason, merge_conditions
 from wsroute.graph.conditions import TERMINAL
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -20,8 +20,16 @@ SCRIPT = (DEPLOY / "argocd" / "health.lua").read_text()
 
 HEALTHY, PROGRESSING, DEGRADED, SUSPENDED = "Healthy", "Progressing", "Degraded", "Suspended"
 
-GOOD = {Reason.ACCEPTED, Reason.RESOLVED, Reason.PROGRAMMED, Reason.READY, Reason.PROGRESSING}
-"""What stands on a condition that holds, or on a Stalled that does not."""
+GOOD = {
+    Reason.ACCEPTED,
+    Reason.RESOLVED,
+    Reason.PROGRAMMED,
+    Reason.READY,
+    Reason.PROGRESSING,
+    Reason.NO_BACKLOG,
+    Reason.MAX_DRAINING_GENERATIONS,
+}
+"""What stands on a condition that holds, on a Stalled that does not, or on DrainBacklog, which is nobody's illness."""
 
 # A new reason must be decided here and in the script: what waits for an edit is degraded, the rest may mend itself.
 HEALTH = {
@@ -35,6 +43,7 @@ HEALTH = {
     Reason.UNSUPPORTED_SERVICE: DEGRADED,
     Reason.CONFIG_REJECTED: DEGRADED,
     Reason.TEMPLATE_INVALID: DEGRADED,
+    Reason.ROUTES_HELD: DEGRADED,
     Reason.NO_BALANCER: PROGRESSING,
     Reason.SERVICE_NOT_FOUND: PROGRESSING,
     Reason.PORT_NOT_FOUND: PROGRESSING,
@@ -44,16 +53,17 @@ HEALTH = {
     Reason.TEMPLATE_NOT_FOUND: PROGRESSING,
     Reason.PENDING: PROGRESSING,
     Reason.NO_BALANCER_PODS: PROGRESSING,
+    Reason.RELOAD_HELD: PROGRESSING,
     Reason.NO_ENDPOINTS: PROGRESSING,
 }
 
 TYPES = {
     "WebSocketRoute": ("Accepted", "ResolvedRefs", "Programmed", "Ready", "Stalled"),
-    "WebSocketBalancer": ("Accepted", "DeploymentReady", "Programmed", "Stalled"),
+    "WebSocketBalancer": ("Accepted", "DeploymentReady", "Programmed", "DrainBacklog", "Stalled"),
 }
 """The conditions of each kind, in the order in which the operator writes them."""
 
-PLACES = [(kind, ConditionType(name)) for kind, names in TYPES.items() for name in names if name != "Stalled"]
+PLACES = [(kind, ConditionType(name)) for kind, names in TYPES.items() for name in names if name not in ABNORMAL]
 
 
 def health(found: dict[str, Any]) -> tuple[str, str]:
@@ -81,7 +91,7 @@ def seen(kind: str, *conditions: Condition, generation: int = 3, observed: int =
 
 def holding(kind: ConditionType) -> Condition:
     """A condition as it should be."""
-    status = kind is not ConditionType.STALLED
+    status = kind not in ABNORMAL
     return Condition(kind, status=status, reason=Reason.READY, message="As it should be.")
 
 
@@ -97,11 +107,18 @@ def test_the_health_of_every_reason_is_decided() -> None:
 
 
 def test_degraded_is_what_the_operator_calls_stalled() -> None:
-    assert {reason for reason, decided in HEALTH.items() if decided == DEGRADED} == TERMINAL
+    assert {reason for reason, decided in HEALTH.items() if decided == DEGRADED} == TERMINAL | {Reason.ROUTES_HELD}
 
 
 def test_every_type_of_condition_is_tried() -> None:
-    assert {kind for _, kind in PLACES} | {ConditionType.STALLED} == set(ConditionType)
+    assert {kind for _, kind in PLACES} | ABNORMAL == set(ConditionType)
+
+
+def test_sockets_that_drain_are_no_illness() -> None:
+    backlog = Condition(
+        ConditionType.DRAIN_BACKLOG, status=True, reason=Reason.MAX_DRAINING_GENERATIONS, message="Full."
+    )
+    assert health(seen("WebSocketBalancer", backlog)) == (HEALTHY, "")
 
 
 @pytest.mark.parametrize("kind", TYPES)

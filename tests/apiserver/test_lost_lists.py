@@ -1,0 +1,146 @@
+"""What the API server forgets, refuses or loses empties nothing: it is held until it is certain that it is meant."""
+
+import asyncio
+from typing import Final
+
+from tests.support.apiserver import ApiServer
+from tests.support.controlled import World, operating, serve_custom_resources
+from tests.support.fault_proxy import Emptied, FaultProxy, Where
+from tests.support.waiting import until
+from wsroute.cluster.kinds import Kind
+from wsroute.controller.definition import ACCEPT_ANNOTATION, NAME
+from wsroute.kube.port import BALANCERS, DEFINITIONS, ROUTES, NotFoundError
+
+LISTS_OF_ROUTES: Final = Where(verbs=frozenset({"list"}), resources=frozenset({"websocketroutes"}))
+MANY: Final = 12
+
+
+async def test_a_list_that_comes_back_empty_once_empties_nothing(
+    world: World, apiserver: ApiServer, proxy: FaultProxy
+) -> None:
+    await world.balancer()
+    await world.backend("10.1.0.1")
+    async with operating(world, "one", kubeconfig=apiserver.kubeconfig(through=proxy)) as operator:
+        for number in range(MANY):
+            await world.route(f"route-{number}", path=f"/a{number}")
+        for number in range(MANY):
+            await world.until_programmed(f"route-{number}")
+        before = await world.text()
+        revision = operator._feed.revision
+
+        def listed() -> int:
+            return sum(n for (asked, _), n in proxy.requests.items() if LISTS_OF_ROUTES.matches(asked))
+
+        lists = listed()
+        with proxy.fault(Emptied(times=1), LISTS_OF_ROUTES):
+            operator._resync.request(Kind.ROUTE)
+            await until(lambda: listed() >= lists + 2, seconds=15, what="for the second list")
+        assert await world.text() == before
+        assert operator._feed.revision == revision
+
+
+async def test_a_mass_deletion_that_no_watch_told_of_goes_through_on_the_second_list(world: World) -> None:
+    await world.balancer()
+    await world.backend("10.1.0.1")
+    async with operating(world, "one") as operator:
+        for number in range(MANY):
+            await world.route(f"route-{number}", path=f"/a{number}")
+        for number in range(MANY):
+            await world.until_programmed(f"route-{number}")
+        # The watch is deaf meanwhile.
+        watching = operator._watching
+        observe, watching._observe = watching._observe, lambda change: None
+        for number in range(MANY):
+            await world.client.delete(ROUTES, namespace=world.namespace, name=f"route-{number}")
+        watching._observe = observe
+        operator._resync.request(Kind.ROUTE)
+
+        async def empty() -> bool:
+            return "/a0" not in await world.text()
+
+        await world.until(empty, what="the routes are gone")
+
+
+async def test_routes_that_went_with_their_definition_are_served_until_an_admin_agrees(world: World) -> None:
+    await world.balancer()
+    await world.backend("10.1.0.1")
+
+    async def programmed() -> tuple[str, str, str]:
+        status = (await world.get(BALANCERS, "shared")).get("status") or {}
+        [found] = [c for c in status.get("conditions", []) if c["type"] == "Programmed"]
+        return found["status"], found["reason"], found["message"]
+
+    async def held() -> bool:
+        return (await programmed())[:2] == ("False", "RoutesHeld")
+
+    async with operating(world, "one"):
+        await world.route("old", path="/old")
+        await world.until_programmed("old")
+        await world.until_at_rest()
+        await world.client.delete(DEFINITIONS, namespace="", name=NAME)
+        await world.until(held, what="the balancer says that routes are held")
+        await _until_gone(world)
+        assert "/old" in await world.text()
+        # Its endpoints are followed all the while.
+        await world.backend("10.1.0.7")
+
+        async def followed() -> bool:
+            text = await world.text()
+            return "10.1.0.7" in text and "10.1.0.1:" not in text
+
+        await world.until(followed, what="the new endpoint is in force")
+
+        await serve_custom_resources(world.client)
+        uid = (await world.client.get(DEFINITIONS, namespace="", name=NAME))["metadata"]["uid"]
+        await world.route("new", path="/new")
+        await world.until_programmed("new")
+        assert "/old" in await world.text()
+
+        async def says_what_to_do() -> bool:
+            return f"{ACCEPT_ANNOTATION}={uid}" in (await programmed())[2]
+
+        await world.until(says_what_to_do, what="the balancer says how to agree")
+
+    # A fresh operator never knew the old route, and keeps what is in force as it is.
+    stood = await world.config_map("shared-nginx")
+    assert stood is not None
+    async with operating(world, "two") as fresh:
+        await until(lambda: fresh._elector.leading, seconds=15)
+        await world.route("newer", path="/newer")
+
+        async def frozen() -> bool:
+            return "has started since" in (await programmed())[2]
+
+        await world.until(frozen, what="the balancer says that nothing changes")
+        now = await world.config_map("shared-nginx")
+        assert now is not None
+        assert now["data"] == stood["data"]
+
+        await world.client.apply(
+            DEFINITIONS,
+            {"metadata": {"name": NAME, "annotations": {ACCEPT_ANNOTATION: uid}}},
+            manager="an-admin",
+        )
+
+        async def begun_anew() -> bool:
+            text = await world.text()
+            return "/old" not in text and "/newer" in text and "/new" in text
+
+        await world.until(begun_anew, what="only what is there is served")
+        await world.until_programmed("newer")
+
+        async def told() -> bool:
+            return (await programmed())[0] == "True"
+
+        await world.until(told, what="the balancer is programmed")
+
+
+async def _until_gone(world: World) -> None:
+    """Wait until the API server no longer serves routes."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                await world.client.list(ROUTES)
+            except NotFoundError:
+                return
+            await asyncio.sleep(0.05)
