@@ -6,23 +6,30 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
+from wsroute import __version__
 from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
+from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated, rollout
 from wsroute.controller.generated import File, Wanted, ours
+from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
+from wsroute.controller.quarantine import Settled, View, settle
 from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
 from wsroute.controller.versions import Versions
 from wsroute.dataplane import names
-from wsroute.dataplane.acknowledgement import Acknowledgement
+from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError, unpack
 from wsroute.dataplane.ir import Configuration, RouteRef
+from wsroute.dataplane.withholding import Withheld, withhold
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
+from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
@@ -31,15 +38,25 @@ from wsroute.nginx.render import render
 NOTHING: Final = ""
 """The version of a balancer for which nothing can be made."""
 
+_FILES: Final = 6
+"""Files of one balancer that are kept: what is in force, what is tried, and what may be next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The file that a balancer's configuration gives."""
+    """The file that a balancer's configuration gives, and what it was made of."""
 
-    node: BalancerNode
+    wished: Configuration
+    withheld: Withheld
     configuration: Configuration
     version: str
     file: File
+    lines: LineMap
+
+    @property
+    def structure(self) -> str:
+        """The name that files share which differ in endpoints only."""
+        return self.file.structure
 
 
 @dataclass(slots=True)
@@ -47,7 +64,10 @@ class BalancerMemo:
     """What is kept of one balancer between passes."""
 
     rendered: RenderMemo = field(default_factory=RenderMemo)
-    made: Made | None = None
+    wished: tuple[BalancerNode, Configuration] | None = None
+    made: dict[str, Made] = field(default_factory=dict)
+    """The newest files by version, the last one made at the end, and those that are published."""
+    proven: Published = NOTHING_PUBLISHED
     versions: Versions = field(default_factory=Versions)
     state: StateMemo = field(default_factory=StateMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
@@ -67,7 +87,8 @@ class BalancerPlan:
 
     ``writes`` go out in this order, the state first; one that fails holds back the others. ``desired`` is empty, and
     ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
-    whose pods are not there.
+    whose pods are not there. ``refusals`` are remembered, ``withheld`` is what follows from them, and from ``blamed``
+    something was concluded.
     """
 
     node: BalancerNode
@@ -79,6 +100,9 @@ class BalancerPlan:
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
     before: tuple[InForce | None, Trial | None]
+    refusals: Refusals
+    withheld: Withheld
+    blamed: tuple[Failure, ...]
 
     @property
     def sockets(self) -> int:
@@ -116,7 +140,18 @@ def plan_balancer(
         if not pod.terminating
     )
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
-    made, obstacle = _make(node, said, memo, parts)
+    settled = Settled(state.refusals, Withheld(), ())
+    made: Made | None = None
+    obstacle = ""
+    wished = _wish(node, said, memo, parts)
+    if wished is not None:
+        try:
+            settled = _settle(node, wished, state.refusals, _evidence(nginx, following, pods, memo), nginx, memo)
+            made = _make(wished, settled.withheld, memo)
+        except (EmitError, BundleError) as error:
+            obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
+    if settled.refusals != state.refusals:
+        state = replace(state, refusals=settled.refusals)
     decision: Decision | None = None
     writes: tuple[Write, ...] = ()
     if made is not None:
@@ -132,6 +167,7 @@ def plan_balancer(
         decision = rollout.step(inputs)
         memo.owing = decision.owing
         writes = _writes(own, decision, made, nginx, following, epoch=epoch)
+        _forget(made, nginx, following, memo)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
@@ -142,31 +178,106 @@ def plan_balancer(
         gone=_gone(agents, own, snapshot),
         pods=pods,
         before=(in_force, trial),
+        refusals=settled.refusals,
+        withheld=settled.withheld,
+        blamed=settled.blamed,
     )
 
 
-def _make(
+def _wish(
     node: BalancerNode, said: Mapping[str, Acknowledgement], memo: BalancerMemo, parts: Memo
-) -> tuple[Made | None, str]:
-    """The file for the present routes, or why there is none."""
+) -> Configuration | None:
+    """The configuration that all routes together wish for; None when there can be none."""
     if node.spec is None:
-        return None, ""  # its conditions say why
+        return None  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
-    if memo.made is not None and memo.made.node is node and memo.made.configuration.ipv6 is ipv6:
-        return memo.made, ""
-    configuration = build_configuration(node, ipv6=ipv6, memo=parts)
-    if memo.made is not None and memo.made.configuration == configuration:
-        memo.made = replace(memo.made, node=node)
-        return memo.made, ""
+    if memo.wished is not None:
+        before, wished = memo.wished
+        if before is node and wished.ipv6 is ipv6:
+            return wished
+        configuration = build_configuration(node, ipv6=ipv6, memo=parts)
+        memo.wished = (node, wished if wished == configuration else configuration)
+    else:
+        memo.wished = (node, build_configuration(node, ipv6=ipv6, memo=parts))
+    return memo.wished[1]
+
+
+def _make(wished: Configuration, withheld: Withheld, memo: BalancerMemo) -> Made:
+    """The file without what is withheld. Raises EmitError and BundleError."""
+    for made in memo.made.values():
+        if made.wished is wished and made.withheld == withheld and made.withheld.base is withheld.base:
+            return made
+    configuration = withhold(wished, withheld)
+    rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
+    file = generated.make_file(rendered, configuration)
+    memo.made.pop(rendered.version, None)
+    made = Made(wished, withheld, configuration, rendered.version, file, rendered.lines)
+    memo.made[made.version] = made
+    memo.versions.add(made.version, configuration)
+    return made
+
+
+def _forget(made: Made, nginx: ConfigMap | None, following: ConfigMap | None, memo: BalancerMemo) -> None:
+    """Drop the files that nobody may ask for again."""
+    published = {generated.read_published(known).version for known in (nginx, following)}
+    kept = {version: each for version, each in memo.made.items() if version in published or each.wished is made.wished}
+    memo.made = dict([*kept.items()][-_FILES:])
+
+
+def _evidence(
+    nginx: ConfigMap | None, following: ConfigMap | None, pods: tuple[BalancerPod, ...], memo: BalancerMemo
+) -> Evidence:
+    evidence = Evidence(
+        in_force=generated.read_published(nginx),
+        trial=generated.read_published(following),
+        pods=pods,
+        answering=frozenset(
+            pod.name
+            for pod in pods
+            if pod.ready
+            and pod.said is not None
+            and pod.said.version
+            and not (pod.name in memo.owing and memo.owing[pod.name].is_silent)
+        ),
+        proven=memo.proven,
+        lines={version: made.lines for version, made in memo.made.items()},
+    )
+    if evidence.in_force_is_run:
+        memo.proven = evidence.in_force
+    return evidence
+
+
+def _settle(
+    node: BalancerNode,
+    wished: Configuration,
+    refusals: Refusals,
+    evidence: Evidence,
+    nginx: ConfigMap | None,
+    memo: BalancerMemo,
+) -> Settled:
+    """What follows from all refusals so far. Raises EmitError and BundleError."""
+    view = View(
+        node=node,
+        wished=wished,
+        standing_now=lambda: evidence.standing(memo.versions, partial(_text, nginx)),
+        own=f"{node.uid}/{node.generation}/{__version__}",
+        known=memo.versions.configuration,
+        make=lambda withheld: _make(wished, withheld, memo),
+        verdict=evidence.verdict,
+    )
+    return settle(refusals, view)
+
+
+def _text(nginx: ConfigMap | None) -> str:
+    """The file in force, empty when it is damaged."""
+    if nginx is None:
+        return ""
+    bundle = generated.read_file(nginx).bundle
     try:
-        rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
-        file = generated.make_file(rendered, configuration)
-    except (EmitError, BundleError) as error:
-        return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    memo.made = Made(node, configuration, rendered.version, file)
-    memo.versions.add(rendered.version, configuration)
-    return memo.made, ""
+        return unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
+    except BundleError:
+        return ""
 
 
 def _state_write(
@@ -238,6 +349,8 @@ class Progress:
         self._total = len(plan.pods)
         failure = plan.decision.failure if plan.decision is not None else None
         self._failure = failure.message if failure is not None else None
+        self._quarantined = plan.refusals.quarantined
+        self._held = plan.withheld.held
         owing = plan.decision.owing if plan.decision is not None else {}
         self._runs: list[str] = []
         """For each ready pod the version that counts for it, empty when none does."""
@@ -253,7 +366,7 @@ class Progress:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
-        return (self._runs, self._desired, self._total, self._failure)
+        return (self._runs, self._desired, self._total, self._failure, self._quarantined, self._held)
 
     def of_balancer(self) -> RolloutView:
         """With the balancer as a whole."""
@@ -261,11 +374,15 @@ class Progress:
 
     def of_route(self, route: Key) -> RolloutView:
         """With one route."""
+        reference = RouteRef(*route)
+        if route in self._quarantined:
+            return replace(self._view(0), quarantined=self._quarantined[route])
+        if reference in self._held:
+            return replace(self._view(0), is_held=True)
         if self._all_akin:
             return self._all
         if self._desired is None:
             return self._view(0)
-        reference = RouteRef(*route)
         wanted = self._desired.fingerprints(self._memo).get(reference)
         current = 0
         for version in self._runs:

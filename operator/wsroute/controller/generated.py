@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from wsroute.cluster.balancer_state import STATE_KEYS
 from wsroute.cluster.objects import ConfigMap, Key
+from wsroute.controller.judging import Published
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
@@ -188,6 +189,12 @@ def read_trial(config_map: ConfigMap | None) -> Trial | None:
         return None
     version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
     return Trial(version, config_map.annotations.get(names.CANARY_ANNOTATION, "")) if version else None
+
+
+def read_published(config_map: ConfigMap | None) -> Published:
+    """The version that a ConfigMap holds, and its structure."""
+    annotations = config_map.annotations if config_map is not None else {}
+    return Published(annotations.get(names.VERSION_ANNOTATION, ""), annotations.get(names.STRUCTURE_ANNOTATION, ""))
 
 
 def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowledgement]:

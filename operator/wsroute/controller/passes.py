@@ -1,6 +1,7 @@
 """A pass with its I/O: plan, write what differs if we lead, say how it went. Called by the coalescer, one at a time."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.observability.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 STANDBY: Final = 5.0
 """Seconds between two passes of a replica that does not lead: often enough to take over with everything at hand, seldom
@@ -71,6 +74,8 @@ class Passes:
         """What to say of the balancers for which somebody else's ConfigMap is in the way."""
         self._refused: dict[Key, str] = {}
         """The last version of each balancer that was refused: each counts once."""
+        self._quarantined: dict[Key, frozenset[Key]] = {}
+        """The routes in quarantine by their balancer: each is logged once."""
         self._last = -math.inf
         """When the last pass was made."""
         self.done = False
@@ -132,6 +137,7 @@ class Passes:
         """Bring the ConfigMaps of one balancer about, in their order. The agents' one comes first: they may change it,
         not make it."""
         outcome = Outcome.UNCHANGED
+        self._tell_blame(plan)
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
         foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
         for write in plan.writes:
@@ -152,6 +158,13 @@ class Passes:
             return FOREIGN_RETRY
         # What was written may allow the next step at once.
         return 0.0 if outcome is Outcome.WRITTEN else math.inf
+
+    def _tell_blame(self, plan: BalancerPlan) -> None:
+        quarantined = plan.refusals.quarantined
+        for key in quarantined.keys() - self._quarantined.get(plan.node.key, frozenset()):
+            entry = quarantined[key]
+            logger.warning("nginx refuses the route %s, which is quarantined. %s", key, entry.message)
+        self._quarantined[plan.node.key] = frozenset(quarantined)
 
     async def _prune(self, result: PassResult) -> float:
         """Take the answers of pods that are gone out of the agents' ConfigMaps."""
@@ -186,7 +199,9 @@ class Passes:
     def _count_refusals(self, result: PassResult) -> None:
         for key, plan in result.plans.items():
             failure = plan.decision.failure if plan.decision is not None else None
-            if failure is not None and self._refused.get(key) != failure.version:
-                self._refused[key] = failure.version
-                self._metrics.refusals.inc()
+            for refusal in (*plan.blamed, failure):
+                if refusal is not None and self._refused.get(key) != refusal.version:
+                    self._refused[key] = refusal.version
+                    self._metrics.refusals.inc()
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}
+        self._quarantined = {key: routes for key, routes in self._quarantined.items() if key in result.plans}

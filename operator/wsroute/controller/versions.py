@@ -19,17 +19,17 @@ class KnownVersion:
     all of them. Fingerprints are worked out when somebody asks: that is after the version was written.
     """
 
-    __slots__ = ("_configuration", "_fingerprints", "structure")
+    __slots__ = ("_fingerprints", "configuration", "structure")
 
     def __init__(self, configuration: Configuration, structure: Configuration) -> None:
         self.structure = structure
-        self._configuration = configuration
+        self.configuration = configuration
         self._fingerprints: Mapping[RouteRef, str] | None = None
 
     def fingerprints(self, memo: Memo) -> Mapping[RouteRef, str]:
         """For each route what a handshake on it depends on."""
         if self._fingerprints is None:
-            self._fingerprints = fingerprints(self._configuration, memo=memo)
+            self._fingerprints = fingerprints(self.configuration, memo=memo)
         return self._fingerprints
 
 
@@ -63,6 +63,11 @@ class Versions:
         if known is not None:
             self._known.move_to_end(version)
         return known
+
+    def configuration(self, version: str) -> Configuration | None:
+        """The configuration of a version, if it is remembered; asking keeps it."""
+        known = self.get(version)
+        return None if known is None else known.configuration
 
     def akin(self, version: str) -> frozenset[str]:
         """The remembered versions that differ from this one in endpoints only, itself included."""

@@ -1,12 +1,13 @@
 """From the data plane's model to nginx.conf. Pure: the same model gives the same bytes, wherever and whenever."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from textwrap import indent
 from typing import Final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
+from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.quoting import (
@@ -38,11 +39,12 @@ _SERVER: Final = macro("blocks.conf.j2", "server")
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """The text of a file, the version that nginx answers once it runs it, and its structure: a name that files share
-    which differ in nothing but the endpoints of their upstreams."""
+    which differ in nothing but the endpoints of their upstreams. ``lines`` tells which routes a line comes from."""
 
     text: str
     version: str
     structure: str
+    lines: LineMap = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ def render(
     body = "".join(blocks) + "}\n"
     version = hashlib.sha256((head("") + body).encode()).hexdigest()[:VERSION_LENGTH]
     structure = _structure(configuration, blocks[first_server:])
-    return Rendered(text=head(version) + body, version=version, structure=structure)
+    top = head(version)
+    lines = LineMap(configuration, top.count("\n"), blocks)
+    return Rendered(text=top + body, version=version, structure=structure, lines=lines)
 
 
 def _structure(configuration: Configuration, servers: list[str]) -> str:

@@ -9,7 +9,7 @@ from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan, Write
+from wsroute.controller.balancing import BalancerPlan, Made, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey
@@ -57,6 +57,10 @@ class Planner:
                 self.world.say(name, version=told[name])
         raise AssertionError("no end")
 
+    def newest(self) -> Made:
+        """The file that was made last."""
+        return list(self.memo.balancers[SHARED].made.values())[-1]
+
     def programmed(self, route: str) -> tuple[bool, str, str]:
         target = status_targets(self.result(), self.memo)[StatusKey(Kind.ROUTE, Key(TEAM, route))]
         found = next(c for c in target.conditions if c.type is ConditionType.PROGRAMMED)
@@ -95,6 +99,8 @@ def test_once_all_ready_pods_have_acknowledged_it_is_programmed_and_nothing_is_l
     assert planner.programmed("one") == (False, "Pending", "1/2 pods serve the route.")
     planner.world.say("p1", version=planner.plan().desired)
     assert planner.programmed("one")[0]
+    assert [write.wanted.role for write in planner.plan().writes] == [names.ROLE_STATE]  # it was accepted
+    planner.world.commit(planner.plan())
     assert planner.plan().writes == ()
 
 
@@ -158,20 +164,23 @@ def test_a_version_of_another_replica_counts_as_different_until_it_is_the_desire
     assert not other.programmed("one")[0]
 
 
-def test_nginx_words_stand_in_the_condition_of_what_it_refused_and_only_there(planner: Planner) -> None:
+def test_what_the_machine_could_not_do_is_nobodys_fault_and_nginx_words_stand_where_it_is_missed(
+    planner: Planner,
+) -> None:
     planner.settle()
     planner.world.route("two", path="/other")
     plan = planner.plan()
     planner.world.commit(plan)
-    failure = Failure(plan.desired, "test", "nginx: [emerg] no such thing")
+    words = "2026/01/31 12:00:00 [emerg] 7#7: mmap(MAP_ANON|MAP_SHARED, 8388608) failed (12: Cannot allocate memory)"
     in_force = plan.before[0]
     assert in_force is not None
-    planner.world.say("p0", version=in_force.version, failure=failure)
+    for pod in ("p0", "p1"):
+        planner.world.say(pod, version=in_force.version, failure=Failure(plan.desired, "load", words))
     status, reason, message = planner.programmed("two")
     assert (status, reason) == (False, "ConfigRejected")
-    assert "no such thing" in message
+    assert "Cannot allocate memory" in message
     assert planner.programmed("one")[0]
-    assert planner.plan().writes == ()
+    assert planner.plan().desired == plan.desired
 
 
 def test_no_ready_pod_is_said_as_such(planner: Planner) -> None:
@@ -303,16 +312,12 @@ def test_whatever_happened_before_the_same_objects_give_the_same_bytes(steps: li
                 planner.settle()
         fresh = Planner(world)
         assert planner.plan().desired == fresh.plan().desired
-        warm, cold = planner.memo.balancers[SHARED].made, fresh.memo.balancers[SHARED].made
-        assert warm is not None
-        assert cold is not None
-        assert warm.file == cold.file
+        assert planner.newest().file == fresh.newest().file
 
 
 def test_only_so_many_versions_are_remembered(planner: Planner) -> None:
     planner.plan()
-    made = planner.memo.balancers[SHARED].made
-    assert made is not None
+    made = planner.newest()
     versions = Versions()
     for number in range(REMEMBERED * 3):
         versions.add(str(number), made.configuration)
