@@ -8,7 +8,7 @@ from wsroute.controller import refusal
 from wsroute.controller.quarantine import Refused, Standing, Verdict
 from wsroute.controller.rollout import BalancerPod
 from wsroute.controller.versions import Versions
-from wsroute.dataplane.ir import Configuration, RouteRef
+from wsroute.dataplane.ir import Configuration, Proxy, RouteRef
 from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.served import served_routes
 
@@ -88,7 +88,7 @@ class Evidence:
         for version in running:
             known = versions.configuration(version)
             if known is not None:
-                return Standing(version, known, _routes_of(known))
+                return Standing(version, known, _served(known))
         if running and running[0] == self.in_force.version:
             text = in_force_text()
             return Standing(self.in_force.version, None, served_routes(text), text)
@@ -101,6 +101,11 @@ class Evidence:
         return not self.in_force_is_run and any(pod.refused(version) for pod in self.pods)
 
 
-def _routes_of(configuration: Configuration) -> frozenset[RouteRef]:
-    """The routes that have a location."""
-    return frozenset(location.route for server in configuration.servers for location in server.locations)
+def _served(configuration: Configuration) -> frozenset[RouteRef]:
+    """The routes with a location that proxies."""
+    return frozenset(
+        location.route
+        for server in configuration.servers
+        for location in server.locations
+        if isinstance(location.action, Proxy)
+    )

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal, Protocol
 
+from wsroute import __version__
 from wsroute.cluster.objects import Key
 from wsroute.cluster.quarantine import MAX_QUARANTINED, Quarantined, Refusals, Search, clean_words
 from wsroute.dataplane.acknowledgement import Failure
@@ -73,7 +74,8 @@ enough."""
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the pods serve at present: the configuration of ``version`` as far as it is known, and the routes in it.
+    """What the pods serve at present: the configuration of ``version`` as far as it is known, and the routes in it that
+    are served somewhere.
 
     ``serves`` is None when they serve something and nobody knows what. ``text`` is the file, where that is all that is
     known.
@@ -125,7 +127,8 @@ class View:
         return fingerprints(self.wished)
 
     def identity(self, route: RouteRef) -> str:
-        """A digest of a route's uid, its generation and all that nginx is told of it but endpoints."""
+        """A digest of a route's uid, its generation and all that nginx is told of it but endpoints, which follows from
+        the operator's version too."""
         return identity_of(self.routes[route])
 
 
@@ -151,7 +154,7 @@ def identity_of(node: RouteNode) -> str:
         for path in node.paths
     ]
     withdrawn = [tuple(claim) for claim in node.withdrawn_paths]
-    parts = (node.uid, node.generation, node.hosts, node.listeners, paths, withdrawn, repr(node.settings))
+    parts = (__version__, node.uid, node.generation, node.hosts, node.listeners, paths, withdrawn, repr(node.settings))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -356,7 +359,7 @@ def _is_withdrawn(key: Key, view: View) -> bool:
     """Whether a route is served as withdrawn; also when nobody knows, so that nothing more is taken away from it."""
     known = view.standing.configuration
     if known is None:
-        return view.standing.has(RouteRef(*key))
+        return view.standing.serves is None or f" {key};\n" in view.standing.text
     actions = [
         location.action for server in known.servers for location in server.locations if location.route == RouteRef(*key)
     ]

@@ -17,10 +17,12 @@ def served_hosts(text: str) -> dict[str, str]:
     return hosts
 
 
-_ROUTE: Final = re.compile(r"^ {12}set \$wsroute_route +([a-z0-9-]+)/([a-z0-9.-]+);$", re.MULTILINE)
-"""What each location says of its route."""
+_ROUTE: Final = re.compile(
+    r"^ {12}set \$wsroute_route +([a-z0-9-]+)/([a-z0-9.-]+);\n(?! {12}set \$wsroute_refusal )", re.MULTILINE
+)
+"""What each location says of its route, unless it refuses everything."""
 
 
 def served_routes(text: str) -> frozenset[RouteRef]:
-    """The routes of a file that ``render`` made, whether served or refused. Their names are not checked."""
+    """The routes of a file that ``render`` made, but those that are refused everywhere. Their names are not checked."""
     return frozenset(RouteRef(found[1], found[2]) for found in _ROUTE.finditer(text))

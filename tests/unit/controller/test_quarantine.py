@@ -294,13 +294,33 @@ def test_the_balancers_own_fault_is_nobody_elses() -> None:
 
 def test_a_new_version_of_the_operator_that_nginx_refuses_takes_nobody_away(monkeypatch: pytest.MonkeyPatch) -> None:
     here = scene("one", "two", "three")
-    monkeypatch.setattr("wsroute.controller.balancing.__version__", "9.9.9")
+    for module in ("balancing", "quarantine"):
+        monkeypatch.setattr(f"wsroute.controller.{module}.__version__", "9.9.9")
     here.leader, here.standby = PassMemo(), PassMemo()
     for route in ("one", "two", "three"):
         here.world.route(route, path="/line")  # the same generation: as if it were rendered in another way
     here.settle()
     assert here.quarantined() == set()
     assert all(here.served(pod.text) == here.always for pod in here.pods.values())
+
+
+@pytest.mark.parametrize("path", GUILTY)
+def test_a_new_version_of_the_operator_tries_what_is_in_quarantine_once(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene("bad", "old")
+    here.always = {"old"}
+    here.world.route("bad", path=path, generation=2)
+    here.settle()
+    before = here.refusals().quarantined[Key(TEAM, "bad")]
+    for module in ("balancing", "quarantine"):
+        monkeypatch.setattr(f"wsroute.controller.{module}.__version__", "9.9.9")
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.world.route("new")
+    here.settle()
+    assert here.quarantined() == {"bad"}
+    assert here.refusals().quarantined[Key(TEAM, "bad")].identity != before.identity
+    assert all(here.served(pod.text) == {"old", "new"} for pod in here.pods.values())
 
 
 @pytest.mark.parametrize(

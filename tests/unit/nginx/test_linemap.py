@@ -8,6 +8,7 @@ from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.render import Rendered, render
+from wsroute.nginx.served import served_routes
 
 ONE, TWO, THREE = (RouteRef("team-a", name) for name in ("one", "two", "three"))
 
@@ -87,3 +88,8 @@ def test_the_servers_of_a_route_are_found() -> None:
     [block] = found.lines.blocks_of(RouteRef("team-01", "chat-1"))
     assert "chat-1.team-01.example.com" in block
     assert block in found.text
+
+
+def test_the_routes_that_are_served_are_read_back() -> None:
+    assert served_routes(rendered(shared()).text) == {ONE, THREE}
+    assert served_routes("set $wsroute_route a/b;") == frozenset()
