@@ -146,7 +146,8 @@ def plan_balancer(
     wished = _wish(node, said, memo, parts)
     if wished is not None:
         try:
-            settled = _settle(node, wished, state.refusals, _evidence(nginx, following, pods, memo), nginx, memo)
+            evidence = _evidence(nginx, following, pods, memo)
+            settled = _settle(node, wished, state.refusals, evidence, nginx, memo, parts)
             made = _make(wished, settled.withheld, memo)
         except (EmitError, BundleError) as error:
             obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
@@ -255,6 +256,7 @@ def _settle(
     evidence: Evidence,
     nginx: ConfigMap | None,
     memo: BalancerMemo,
+    parts: Memo,
 ) -> Settled:
     """What follows from all refusals so far. Raises EmitError and BundleError."""
     view = View(
@@ -262,7 +264,8 @@ def _settle(
         wished=wished,
         standing_now=lambda: evidence.standing(memo.versions, partial(_text, nginx)),
         own=f"{node.uid}/{node.generation}/{__version__}",
-        known=memo.versions.configuration,
+        known=memo.versions.get,
+        memo=parts,
         make=lambda withheld: _make(wished, withheld, memo),
         verdict=evidence.verdict,
     )

@@ -26,10 +26,12 @@ from typing import Final, Literal, Protocol
 from wsroute import __version__
 from wsroute.cluster.objects import Key
 from wsroute.cluster.quarantine import MAX_QUARANTINED, Quarantined, Refusals, Search, clean_words
+from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.fingerprint import fingerprints
 from wsroute.dataplane.ir import Configuration, RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.withholding import Withheld
+from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode, RouteNode
 from wsroute.nginx.linemap import LineMap
 
@@ -95,15 +97,16 @@ class Standing:
 class View:
     """What a step looks at: a balancer with what all its routes wish for, what the pods serve and say.
 
-    ``own`` names what the balancer itself is. ``standing_now`` and ``known`` give what is served and the configuration
-    of a version, ``make`` the file without what is withheld, ``verdict`` what the pods say of a structure.
+    ``own`` names what the balancer itself is. ``standing_now`` and ``known`` give what is served and what is known of a
+    version, ``make`` the file without what is withheld, ``verdict`` what the pods say of a structure.
     """
 
     node: BalancerNode
     wished: Configuration
     own: str
     standing_now: Callable[[], Standing]
-    known: Callable[[str], Configuration | None]
+    known: Callable[[str], KnownVersion | None]
+    memo: Memo
     make: Callable[[Withheld], Candidate]
     verdict: Callable[[str], Verdict]
 
@@ -124,12 +127,18 @@ class View:
     @cached_property
     def wishes(self) -> Mapping[RouteRef, str]:
         """The fingerprints of what the routes wish for."""
-        return fingerprints(self.wished)
+        return fingerprints(self.wished, memo=self.memo)
+
+    def told(self, version: str) -> Mapping[RouteRef, str] | None:
+        """The fingerprints of a version, None when it is not known."""
+        known = self.known(version)
+        return None if known is None else known.fingerprints(self.memo)
 
     def identity(self, route: RouteRef) -> str:
         """A digest of a route's uid, its generation and all that nginx is told of it but endpoints, which follows from
         the operator's version too."""
-        return identity_of(self.routes[route])
+        node = self.routes[route]
+        return self.memo.get(("identity", route), (node,), lambda: _identity(node))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +150,7 @@ class Settled:
     blamed: tuple[Failure, ...]
 
 
-def identity_of(node: RouteNode) -> str:
-    """See :meth:`View.identity`."""
+def _identity(node: RouteNode) -> str:
     paths = [
         (
             path.path,
@@ -187,8 +195,10 @@ def _step(refusals: Refusals, view: View, blamed: list[Failure]) -> Refusals:
         if verdict == "accepted":
             return replace(refusals, search=_cleared(refusals, search, view))
         if isinstance(verdict, Refused):
-            blamed.append(verdict.failure)
-            return _after_probe(refusals, search, verdict, view)
+            following = _after_probe(refusals, search, verdict, view)
+            if following != refusals:
+                blamed.append(verdict.failure)
+            return following
     still = _withheld(refusals, view)
     verdict = view.verdict(view.make(still).structure)
     if isinstance(verdict, Refused):
@@ -221,12 +231,12 @@ def _current(refusals: Refusals, view: View) -> Refusals:
 
 def _withheld(refusals: Refusals, view: View, *, let_in: tuple[RouteRef, ...] = ()) -> Withheld:
     entries = refusals.quarantined.items()
-    search = refusals.search
+    known = view.known(refusals.search.base) if refusals.search is not None else None
     return Withheld(
         withdrawn=frozenset(RouteRef(*key) for key, entry in entries if not entry.left_out),
         left_out=frozenset(RouteRef(*key) for key, entry in entries if entry.left_out),
         held=frozenset(_held(refusals, view)) - frozenset(let_in),
-        base=view.known(search.base) if search is not None else None,
+        base=known.configuration if known is not None else None,
     )
 
 
@@ -238,8 +248,7 @@ def _suspects(base: str, refusals: Refusals, view: View) -> list[RouteRef]:
 
     Where that version is not known, or none is meant, they are those that nobody is served by.
     """
-    known = view.known(base)
-    before = None if known is None else fingerprints(known)
+    before = view.told(base)
     found = [
         route
         for route, wish in view.wishes.items()
@@ -280,17 +289,14 @@ def _after(identity: str) -> str:
 
 def _after_probe(refusals: Refusals, search: Search, refused: Refused, view: View) -> Refusals:
     """After a probe that was refused: blame a single one, or go on with the half that was let in."""
-    again = replace(refusals, search=replace(search, probe=""))
     probed = _probed(refusals, view)
     present = view.make(_withheld(refusals, view, let_in=probed)).structure == search.probe
     if present:
         named = _named(refused, probed)
-        if named is not None:
-            return _convict(again, named, refused, view)
-        if len(probed) == 1:
-            return _convict(again, probed[0], refused, view)
+        if named is not None or len(probed) == 1:
+            return _convict(refusals, named or probed[0], refused, view)
     if len(probed) < 2:
-        return again  # the route is another one by now
+        return replace(refusals, search=replace(search, probe=""))  # the route is another one by now
     # Between the two halves lies the first identity that was not let in.
     rest = [view.identity(route) for route in _held(refusals, view) if route not in probed]
     beyond = [identity for identity in rest if identity > view.identity(probed[-1])]
@@ -338,8 +344,7 @@ def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
     """The routes that are let in, differ from what is served and may be blamed: while the balancer itself is not what
     it was, a route that is served is not at fault."""
     held = set(_held(refusals, view))
-    known = view.standing.configuration
-    before = None if known is None else fingerprints(known)
+    before = view.told(view.standing.version) if view.standing.configuration is not None else None
     return tuple(
         route
         for route, wish in view.wishes.items()

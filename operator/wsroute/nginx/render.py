@@ -22,7 +22,7 @@ from wsroute.nginx.quoting import (
     UnixSocket,
 )
 from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
-from wsroute.nginx.templating import ENVIRONMENT, Block, macro
+from wsroute.nginx.templating import ENVIRONMENT, Block, macro, source
 from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
 
 VERSION_LENGTH: Final = 12
@@ -30,6 +30,10 @@ VERSION_LENGTH: Final = 12
 
 _HTTP: Final = ENVIRONMENT.get_template("http.conf.j2")
 _BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
+_TEMPLATES: Final = hashlib.sha256(
+    "".join(source(name) for name in ("http.conf.j2", "blocks.conf.j2")).encode()
+).hexdigest()
+"""What the templates were made of: another release may say other things of the same model."""
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
 _LISTEN: Final = macro("blocks.conf.j2", "listen")
 _UPSTREAM: Final = macro("blocks.conf.j2", "upstream")
@@ -123,6 +127,7 @@ def _structure(configuration: Configuration, servers: list[str]) -> str:
     parts = [
         repr(
             (
+                _TEMPLATES,
                 configuration.balancer,
                 configuration.listeners,
                 configuration.ipv6,

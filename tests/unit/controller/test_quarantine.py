@@ -147,7 +147,7 @@ class Scene:
         return {match[1] for match in re.finditer(r"# team-a/(\S+), WebSockets only\n", text)}
 
     def settle(self) -> None:
-        for _ in range(500):
+        for _ in range(2_000):
             if not self.step():
                 return
         raise AssertionError("no end")
@@ -400,10 +400,11 @@ def test_a_canary_that_falls_silent_in_a_search_is_followed_by_another_pod() -> 
     assert len(here.served(other.text)) == 6
 
 
-def test_there_is_a_limit_beyond_which_the_version_is_refused_as_a_whole() -> None:
+@pytest.mark.parametrize("path", ["/line", "/dark"])
+def test_there_is_a_limit_beyond_which_the_version_is_refused_as_a_whole(path: str) -> None:
     here = scene("old", pods=1)
     for number in range(MAX_QUARANTINED + 1):
-        here.world.route(f"bad-{number:03d}", path="/line")
+        here.world.route(f"bad-{number:03d}", path=path)
     here.settle()
     assert len(here.quarantined()) == MAX_QUARANTINED
     assert here.served(here.pods["p0"].text) == {"old"}
