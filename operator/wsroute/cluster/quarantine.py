@@ -16,6 +16,9 @@ and what is in force stays."""
 MAX_WORDS: Final = 400
 """Letters of nginx's words about a route that are remembered."""
 
+UNWRITTEN: Final = "unwritten"
+"""In place of a version: the route can't even be written down for nginx."""
+
 MAX_LINE: Final = 4_096
 """Letters of a line that is looked at."""
 
@@ -25,7 +28,8 @@ _BOUND: Final = re.compile("[0-9a-f]{0,64}~?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A route that nginx refused, in this version of the configuration and with nginx's own words.
+    """A route that nginx refused, in this version of the configuration and with nginx's own words; with ours where
+    ``version`` is UNWRITTEN.
 
     ``uid`` and ``generation`` are the route's; ``identity`` is a digest of both and of all that nginx would be told of
     it: with another one it is tried again. It is withdrawn (503 ``route-invalid``), or ``left_out`` of the

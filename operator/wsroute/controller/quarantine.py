@@ -25,7 +25,7 @@ from typing import Final, Literal, Protocol
 
 from wsroute import __version__
 from wsroute.cluster.objects import Key
-from wsroute.cluster.quarantine import MAX_QUARANTINED, Quarantined, Refusals, Search, clean_words
+from wsroute.cluster.quarantine import MAX_QUARANTINED, UNWRITTEN, Quarantined, Refusals, Search, clean_words
 from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.fingerprint import fingerprints
@@ -34,6 +34,7 @@ from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode, RouteNode
 from wsroute.nginx.linemap import LineMap
+from wsroute.nginx.quoting import EmitError
 
 END: Final = "~"
 """Above all identities."""
@@ -167,10 +168,16 @@ def _identity(node: RouteNode) -> str:
 
 
 def settle(refusals: Refusals, view: View) -> Settled:
-    """Draw all conclusions from what the pods have said by now."""
+    """Draw all conclusions from what the pods have said by now. Raises EmitError for a file that can't be written and
+    whose fault is no route's."""
     blamed: list[Failure] = []
     for _ in range(STEPS):
-        following = _step(refusals, view, blamed)
+        try:
+            following = _step(refusals, view, blamed)
+        except EmitError as error:
+            following = _unwritten(refusals, error, view)
+            if following == refusals:
+                raise
         if following == refusals:
             break
         refusals = following
@@ -369,6 +376,20 @@ def _is_withdrawn(key: Key, view: View) -> bool:
         location.action for server in known.servers for location in server.locations if location.route == RouteRef(*key)
     ]
     return bool(actions) and all(action == Refuse(RefusalReason.ROUTE_INVALID) for action in actions)
+
+
+def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
+    """After a route could not be written down, which the operator found out itself."""
+    route = error.route
+    if route is None or route not in view.routes:
+        return refusals
+    known = refusals.quarantined.get(Key(*route))
+    if known is not None:
+        left_out = {Key(*route): replace(known, left_out=True)}
+        return replace(refusals, quarantined={**refusals.quarantined, **left_out})
+    if refusals.accepted != view.own and view.standing.has(route):
+        return refusals
+    return _convict(refusals, route, Refused(Failure(UNWRITTEN, "test", str(error)), ()), view)
 
 
 def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View) -> Refusals:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsroute.api.conditions import Condition, ConditionType, Problem, Reason
-from wsroute.cluster.quarantine import Quarantined
+from wsroute.cluster.quarantine import UNWRITTEN, Quarantined
 from wsroute.graph.model import BalancerNode, RouteNode
 
 MAX_MESSAGE: Final = 4_000
@@ -124,9 +124,12 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
 def _quarantine(quarantined: Quarantined) -> str:
     """What a route in quarantine is told."""
     answer = "404 (no-route)" if quarantined.left_out else "503 (route-invalid)"
+    why = f"nginx's words: {quarantined.message}"
+    if quarantined.version == UNWRITTEN:
+        why = f"It can't be written down for nginx: {quarantined.message}"
     return (
         "nginx refuses this route, and so it is not served: open sockets stay, new handshakes get "
-        f"{answer}. Edit the route, and it is tried again. nginx's words: {quarantined.message}"
+        f"{answer}. Edit the route, and it is tried again. {why}"
     )
 
 

@@ -27,6 +27,8 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY
 from wsroute.graph.model import GraphSettings
+from wsroute.nginx import views
+from wsroute.nginx.quoting import EmitError
 
 SETTINGS = GraphSettings()
 _LOCATION = re.compile(r"        location (?:= )?(?:\^~ )?(\S+) \{")
@@ -408,6 +410,47 @@ def test_there_is_a_limit_beyond_which_the_version_is_refused_as_a_whole(path: s
     here.settle()
     assert len(here.quarantined()) == MAX_QUARANTINED
     assert here.served(here.pods["p0"].text) == {"old"}
+
+
+@pytest.mark.parametrize(("everywhere", "left_out"), [(False, False), (True, True)])
+def test_what_cannot_even_be_written_down_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, *, everywhere: bool, left_out: bool
+) -> None:
+    """The emitters refuse a value that the API let through."""
+    here = scene("old")
+    emitter = views.LocationPath if everywhere else views.Identifier
+
+    def refuse(value: str) -> object:
+        if "odd" in value:
+            raise EmitError("A path must not be odd.")
+        return emitter(value)
+
+    monkeypatch.setattr(views, emitter.__name__, refuse)
+    here.world.route("odd", path="/odd")
+    here.world.route("good")
+    here.settle()
+    assert here.quarantined() == {"odd"}
+    assert here.refusals().quarantined[Key(TEAM, "odd")].left_out == left_out
+    assert "can't be written down for nginx: A path must not be odd." in here.condition("odd").message
+    assert here.condition("good").status
+    monkeypatch.undo()
+    here.world.route("odd", path="/even", generation=2)
+    here.settle()
+    assert here.quarantined() == set()
+
+
+def test_what_a_newer_operator_cannot_write_down_any_more_takes_nobody_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = scene("old", "odd")
+    here.leader, here.standby = PassMemo(), PassMemo()
+    monkeypatch.setattr("wsroute.controller.balancing.__version__", "9.9.9")
+
+    def refuse(_value: str) -> object:
+        raise EmitError("It is not written any more.")
+
+    monkeypatch.setattr(views, "Identifier", refuse)
+    here.settle()
+    assert here.quarantined() == set()
+    assert all(here.served(pod.text) == {"old", "odd"} for pod in here.pods.values())
 
 
 ROUTES = [f"r{number}" for number in range(10)]
