@@ -29,16 +29,16 @@ def zone_keyed_by(key: str, zone: str) -> str:
     """What nginx takes the first time and, with another key, refuses at load only, without a line: it breaks out of its
     server, and defines a zone."""
     return (
-        f"a; }} }} limit_req_zone {key} zone={zone}:32k rate=1r/s; "
+        f"a; proxy_pass http://@wsroute_websocket_upstream; }} }} limit_req_zone {key} zone={zone}:32k rate=1r/s; "
         f"server {{ listen 127.0.0.1:8999; server_name {zone}.invalid; location / {{ proxy_set_header X-B b"
     )
 
 
 class Raw(Emitted):
-    """A value as it is."""
+    """A value as it is; ``@`` stands for the dollar sign, which the API does not let through."""
 
     def __new__(cls, value: str) -> Self:
-        return str.__new__(cls, value)
+        return str.__new__(cls, value.replace("@", "$"))
 
 
 def team(value: str, **spec: Any) -> dict[str, Any]:

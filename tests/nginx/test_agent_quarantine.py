@@ -40,19 +40,22 @@ REFUSED_WITH_ITS_LINE = "a; no_such_directive b"
 REFUSED_WITHOUT = "a; limit_req zone=nobody_defines_it"
 
 
+[THEIRS] = free_ports(1)
+
+
 def keyed_by(key: str) -> str:
     """What breaks out of its server and defines a zone. Once that is loaded, nginx refuses another key at load only."""
     return (
-        f"a; }} }} limit_req_zone {key} zone=theirs:32k rate=1r/s; "
-        "server { listen 127.0.0.1:0; server_name theirs.invalid; location / { proxy_set_header X-B b"
+        f"a; proxy_pass http://@wsroute_websocket_upstream; }} }} limit_req_zone {key} zone=theirs:32k rate=1r/s; "
+        f"server {{ listen 127.0.0.1:{THEIRS}; server_name theirs.invalid; location / {{ proxy_set_header X-B b"
     )
 
 
 class Raw(Emitted):
-    """A value as it is."""
+    """A value as it is; ``@`` stands for the dollar sign, which the API does not let through."""
 
     def __new__(cls, value: str) -> Self:
-        return str.__new__(cls, value)
+        return str.__new__(cls, value.replace("@", "$"))
 
 
 class Leader:
@@ -164,7 +167,7 @@ class Scene:
                 found.update({name: await self.reason(name) for name in expected})
             return found == expected
 
-        for _ in range(600):
+        for _ in range(200):
             if await look():
                 return
             await asyncio.sleep(0.05)
@@ -195,7 +198,8 @@ async def scene(pod: BalancerPod, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
 
 
 SERVED = "upgrade-required"

@@ -61,12 +61,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """All that is remembered of refusals. ``accepted`` names what the balancer itself was (its spec, the operator's
-    version) when nginx last accepted a version. The mapping is never changed once it is in here."""
+    """All that is remembered of refusals. The mapping is never changed once it is in here."""
 
     quarantined: Mapping[Key, Quarantined] = field(default_factory=dict)
     search: Search | None = None
-    accepted: str = ""
 
 
 NO_REFUSALS: Final = Refusals()
@@ -81,8 +79,6 @@ def clean_words(message: str) -> str:
 def write_refusals(refusals: Refusals) -> str:
     """A line of JSON for each entry, the same bytes for the same meaning; empty for nothing."""
     entries: list[dict[str, Any]] = []
-    if refusals.accepted:
-        entries.append({"accepted": refusals.accepted})
     search = refusals.search
     if search is not None:
         entries.append({"search": {"base": search.base, "low": search.low, "high": search.high, "probe": search.probe}})
@@ -105,11 +101,8 @@ def read_refusals(text: str) -> Refusals:
     """What stands in the ConfigMap, whatever a hand has put there. Never raises; what is not good is left out."""
     quarantined: dict[Key, Quarantined] = {}
     search: Search | None = None
-    accepted = ""
     for line in text.split("\n"):
         match _json(line):
-            case {"accepted": str(found)} if _TOKEN.fullmatch(found):
-                accepted = found
             case {"search": {"base": str(base), "low": str(low), "high": str(high), "probe": str(probe)}} if all(
                 _BOUND.fullmatch(bound) for bound in (base, low, high, probe)
             ):
@@ -126,7 +119,7 @@ def read_refusals(text: str) -> Refusals:
                     quarantined.setdefault(Key(namespace, name), found_entry)
             case _:
                 pass
-    return Refusals(quarantined, search, accepted)
+    return Refusals(quarantined, search)
 
 
 def _json(line: str) -> Any:

@@ -148,7 +148,7 @@ def plan_balancer(
         try:
             evidence = _evidence(nginx, following, pods, memo)
             settled = _settle(node, wished, state.refusals, evidence, nginx, memo, parts)
-            made = _make(wished, settled.withheld, memo)
+            made = _make(node, wished, settled.withheld, memo)
         except (EmitError, BundleError) as error:
             obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
     if settled.refusals != state.refusals:
@@ -204,14 +204,21 @@ def _wish(
     return memo.wished[1]
 
 
-def _make(wished: Configuration, withheld: Withheld, memo: BalancerMemo) -> Made:
+def _made_for(node: BalancerNode) -> str:
+    """What the balancer itself is (``dataplane.names.MADE_FOR_ANNOTATION``)."""
+    return f"{node.uid}/{node.generation}/{__version__}"
+
+
+def _make(node: BalancerNode, wished: Configuration, withheld: Withheld, memo: BalancerMemo) -> Made:
     """The file without what is withheld. Raises EmitError and BundleError."""
+    made_for = _made_for(node)
     for made in memo.made.values():
-        if made.wished is wished and made.withheld == withheld and made.withheld.base is withheld.base:
+        same = made.withheld == withheld and made.withheld.base is withheld.base
+        if same and made.wished is wished and made.file.made_for == made_for:
             return made
     configuration = withhold(wished, withheld)
     rendered = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered)
-    file = generated.make_file(rendered, configuration)
+    file = generated.make_file(rendered, configuration, made_for=made_for)
     memo.made.pop(rendered.version, None)
     made = Made(wished, withheld, configuration, rendered.version, file, rendered.lines)
     memo.made[made.version] = made
@@ -263,10 +270,10 @@ def _settle(
         node=node,
         wished=wished,
         standing_now=lambda: evidence.standing(memo.versions, partial(_text, nginx)),
-        own=f"{node.uid}/{node.generation}/{__version__}",
+        own_is_taken=evidence.takes(_made_for(node)),
         known=memo.versions.get,
         memo=parts,
-        make=lambda withheld: _make(wished, withheld, memo),
+        make=lambda withheld: _make(node, wished, withheld, memo),
         verdict=evidence.verdict,
     )
     return settle(refusals, view)

@@ -21,14 +21,16 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 @dataclass(frozen=True, slots=True)
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
-    and the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``)."""
+    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), and what it was made for
+    (``MADE_FOR_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
+    made_for: str
 
 
-NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "")
+NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
 """What stands where there is none."""
 
 
@@ -49,10 +51,10 @@ class Wanted:
         return {**MANAGED_BY, names.BALANCER_LABEL: self.balancer, names.ROLE_LABEL: self.role}
 
 
-def make_file(rendered: Rendered, configuration: Configuration) -> File:
+def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
     ports = sorted({listener.port for listener in configuration.listeners})
-    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure)
+    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure, made_for)
 
 
 def wanted_in_force(balancer: Key, in_force: InForce, file: File, *, epoch: int) -> Wanted:
@@ -125,6 +127,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.DIGEST_ANNOTATION: file.bundle.digest,
         names.LISTENER_PORTS_ANNOTATION: file.ports,
         names.STRUCTURE_ANNOTATION: file.structure,
+        names.MADE_FOR_ANNOTATION: file.made_for,
         names.EPOCH_ANNOTATION: str(epoch),
     }
 
@@ -192,9 +195,13 @@ def read_trial(config_map: ConfigMap | None) -> Trial | None:
 
 
 def read_published(config_map: ConfigMap | None) -> Published:
-    """The version that a ConfigMap holds, and its structure."""
+    """The version that a ConfigMap holds."""
     annotations = config_map.annotations if config_map is not None else {}
-    return Published(annotations.get(names.VERSION_ANNOTATION, ""), annotations.get(names.STRUCTURE_ANNOTATION, ""))
+    return Published(
+        annotations.get(names.VERSION_ANNOTATION, ""),
+        annotations.get(names.STRUCTURE_ANNOTATION, ""),
+        annotations.get(names.MADE_FOR_ANNOTATION, ""),
+    )
 
 
 def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowledgement]:
@@ -217,4 +224,5 @@ def read_file(config_map: ConfigMap) -> File:
         bundle,
         annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
+        annotations.get(names.MADE_FOR_ANNOTATION, ""),
     )

@@ -15,13 +15,14 @@ from wsroute.nginx.served import served_routes
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A version in one of the ConfigMaps; both are empty where there is none."""
+    """A version in one of the ConfigMaps, and what it was made for; all are empty where there is none."""
 
     version: str
     structure: str
+    made_for: str
 
 
-NOTHING_PUBLISHED: Final = Published("", "")
+NOTHING_PUBLISHED: Final = Published("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class Evidence:
     def in_force_is_run(self) -> bool:
         """Whether some pod runs the version in force."""
         return bool(self.in_force.version) and any(pod.runs(self.in_force.version) for pod in self.pods)
+
+    def takes(self, made_for: str) -> bool:
+        """Whether nginx has taken what the balancer itself is: a version that was made for it is in force."""
+        return self.in_force.made_for == made_for and not self._in_force_is_refused()
 
     def verdict(self, structure: str) -> Verdict:
         """What the pods say of a structure.

@@ -98,13 +98,14 @@ class Standing:
 class View:
     """What a step looks at: a balancer with what all its routes wish for, what the pods serve and say.
 
-    ``own`` names what the balancer itself is. ``standing_now`` and ``known`` give what is served and what is known of a
-    version, ``make`` the file without what is withheld, ``verdict`` what the pods say of a structure.
+    ``own_is_taken`` says that nginx has taken what the balancer itself is. ``standing_now`` and ``known`` give what is
+    served and what is known of a version, ``make`` the file without what is withheld, ``verdict`` what the pods say of
+    a structure.
     """
 
     node: BalancerNode
     wished: Configuration
-    own: str
+    own_is_taken: bool
     standing_now: Callable[[], Standing]
     known: Callable[[str], KnownVersion | None]
     memo: Memo
@@ -213,10 +214,7 @@ def _step(refusals: Refusals, view: View, blamed: list[Failure]) -> Refusals:
         if following != refusals:
             blamed.append(verdict.failure)
         return following
-    if verdict != "accepted":
-        return refusals
-    refusals = replace(refusals, accepted=view.own)
-    if search is None:
+    if verdict != "accepted" or search is None:
         return refusals
     probe = view.make(_withheld(refusals, view, let_in=_probed(refusals, view)))
     return replace(refusals, search=replace(search, probe=probe.structure))
@@ -334,17 +332,17 @@ def _blame(refusals: Refusals, refused: Refused, view: View) -> Refusals:
         left_out = {key: replace(entry, left_out=True) for key, entry in fresh.items()}
         return replace(refusals, quarantined={**quarantined, **left_out})
     search = refusals.search
-    if search is not None and not search.low and (view.known(search.base) is not None or not _base(refusals, view)):
+    if search is not None and not search.low and (view.known(search.base) is not None or not _base(view)):
         return refusals  # all that can be held are: it is the balancer's own fault
     # Either there is no search, or among those that one had cleared there is a route that changed again.
-    anew = replace(refusals, search=Search(_base(refusals, view), low="", high=END))
+    anew = replace(refusals, search=Search(_base(view), low="", high=END))
     return anew if _held(anew, view) else refusals
 
 
-def _base(refusals: Refusals, view: View) -> str:
+def _base(view: View) -> str:
     """The version that a search begins with, empty when only routes that nobody is served by can be blamed."""
     standing = view.standing
-    return standing.version if refusals.accepted == view.own and standing.configuration is not None else ""
+    return standing.version if view.own_is_taken and standing.configuration is not None else ""
 
 
 def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
@@ -358,7 +356,7 @@ def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
         if route in view.routes
         and route not in held
         and Key(*route) not in refusals.quarantined
-        and (refusals.accepted == view.own or not view.standing.has(route))
+        and (view.own_is_taken or not view.standing.has(route))
         and (
             before.get(route) != wish
             if before is not None
@@ -387,7 +385,7 @@ def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
     if known is not None:
         left_out = {Key(*route): replace(known, left_out=True)}
         return replace(refusals, quarantined={**refusals.quarantined, **left_out})
-    if refusals.accepted != view.own and view.standing.has(route):
+    if not view.own_is_taken and view.standing.has(route):
         return refusals
     return _convict(refusals, route, Refused(Failure(UNWRITTEN, "test", str(error)), ()), view)
 

@@ -46,7 +46,6 @@ refusals = st.builds(
     Refusals,
     st.dictionaries(st.builds(Key, labels, labels), quarantined, max_size=5),
     st.one_of(st.none(), st.builds(Search, bounds, bounds, bounds, bounds)),
-    st.sampled_from(["", "uid/3/0.1.0"]),
 )
 states = st.builds(
     BalancerState,
@@ -70,7 +69,6 @@ def test_it_reads_well() -> None:
         Refusals(
             {Key("team-a", "chat"): Quarantined("uid-1", 3, "cafe", "0123456789ab", 'invalid "x"')},
             Search("0123456789ab", "a0", "~", "ba9876543210"),
-            "uid-2/7/0.1.0",
         ),
     )
     assert write_state(state) == {
@@ -80,7 +78,6 @@ def test_it_reads_well() -> None:
             f"b.example.com team-b {TIME}\n"
         ),
         "quarantine": (
-            '{"accepted": "uid-2/7/0.1.0"}\n'
             '{"search": {"base": "0123456789ab", "low": "a0", "high": "~", "probe": "ba9876543210"}}\n'
             '{"route": "team-a/chat", "uid": "uid-1", "generation": 3, "identity": "cafe", '
             '"version": "0123456789ab", "message": "invalid \\"x\\"", "leftOut": false}\n'
@@ -139,7 +136,6 @@ GOOD = '"route":"team-a/chat","uid":"u","identity":"i","version":"v","message":"
     "line",
     [
         "[" * 4000,
-        '{"accepted": "two words"}',
         '{"search": {"base": "b", "low": "not hex", "high": "", "probe": ""}}',
         '{"search": {"base": "b", "low": ""}}',
         "[]",
@@ -170,7 +166,7 @@ def test_the_fullest_state_fits_into_a_config_map() -> None:
         Key(namespace, f"{n:063d}" + f".{'a' * 62}" * 3): Quarantined("u" * 36, 2**31, "c" * 16, "0" * 12, words)
         for n in range(MAX_QUARANTINED + 5)
     }
-    state = BalancerState(full, Refusals(jailed, Search("0" * 12, "1" * 17, "2" * 17, "3" * 12), "u" * 60))
+    state = BalancerState(full, Refusals(jailed, Search("0" * 12, "1" * 17, "2" * 17, "3" * 12)))
     data = write_state(state)
     assert sum(len(text.encode()) for text in data.values()) < CONFIG_MAP_LIMIT - 16 * 1024
     read = read_state(data)

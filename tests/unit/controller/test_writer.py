@@ -21,7 +21,7 @@ from wsroute.observability.metrics import Metrics
 
 BALANCER = Key("wsroute-system", "shared")
 BUNDLE = pack("events {}\n")
-FILE = generated.File(BUNDLE, "8080 9090", "s")
+FILE = generated.File(BUNDLE, "8080 9090", "s", "made-for")
 
 
 class World:
@@ -69,6 +69,7 @@ async def test_a_config_map_is_made_and_says_all_that_agents_need(world: World) 
         names.EPOCH_ANNOTATION: "1",
         names.LISTENER_PORTS_ANNOTATION: "8080 9090",
         names.STRUCTURE_ANNOTATION: "s",
+        names.MADE_FOR_ANNOTATION: "made-for",
         names.PODS_ANNOTATION: "a b",
     }
     known = world.known(Key("wsroute-system", "shared-nginx"))
@@ -195,7 +196,7 @@ async def test_who_does_not_lead_sends_nothing(world: World) -> None:
 @given(st.text(st.characters(codec="utf-8"), max_size=200), st.booleans())
 def test_what_is_written_is_what_is_read(text: str, large: bool) -> None:
     whole = text + "# filler\n" * (READABLE_LIMIT // 9 + 1) if large else text
-    file = generated.File(pack(whole), "8080", "")
+    file = generated.File(pack(whole), "8080", "", "")
     wanted = generated.wanted_in_force(BALANCER, InForce("v", ("*",)), file, epoch=3)
     raw = generated.apply_body(wanted, uid="u", version=4)
     known = parse_config_map(raw)
