@@ -240,14 +240,7 @@ def _evidence(
         in_force=generated.read_published(nginx),
         trial=generated.read_published(following),
         pods=pods,
-        answering=frozenset(
-            pod.name
-            for pod in pods
-            if pod.ready
-            and pod.said is not None
-            and pod.said.version
-            and not (pod.name in memo.owing and memo.owing[pod.name].is_silent)
-        ),
+        silent=frozenset(name for name, debt in memo.owing.items() if debt.is_silent),
         proven=memo.proven,
         lines={version: made.lines for version, made in memo.made.items()},
     )

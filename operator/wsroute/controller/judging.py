@@ -27,14 +27,14 @@ NOTHING_PUBLISHED: Final = Published("", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is published, and the pods with what they said. ``answering`` are the names of those that are ready and not
-    silent. ``proven`` is the last version that was in force and that a pod ran, as far as we have seen it. ``lines``
+    """What is published, and the pods with what they said. ``silent`` are the names of those that are not waited for.
+    ``proven`` is the last version that was in force and that a pod ran, as far as we have seen it. ``lines``
     are the line maps of the versions that we made and that are still of interest."""
 
     in_force: Published
     trial: Published
     pods: tuple[BalancerPod, ...]
-    answering: Collection[str]
+    silent: Collection[str]
     proven: Published
     lines: Mapping[str, LineMap]
 
@@ -76,11 +76,14 @@ class Evidence:
         for failure, reading in readings:
             if reading.line:
                 return Refused(failure, self._routes_at(version, reading.line))
-        left = any(pod.name in self.answering and not pod.refused(version) for pod in self.pods)
+        left = any(self._answers(pod) and not pod.refused(version) for pod in self.pods)
         for failure, reading in readings:
             if not reading.is_the_machines and (failure.phase == "test" or not left):
                 return Refused(failure, ())
         return None
+
+    def _answers(self, pod: BalancerPod) -> bool:
+        return pod.ready and pod.said is not None and pod.said.version != "" and pod.name not in self.silent
 
     def _routes_at(self, version: str, line: int) -> tuple[RouteRef, ...]:
         lines = self.lines.get(version)

@@ -324,7 +324,8 @@ def _blame(refusals: Refusals, refused: Refused, view: View) -> Refusals:
         entry = quarantined.get(Key(*route))
         if entry is not None and not entry.left_out and len(refused.named) == 1:
             return replace(refusals, quarantined={**quarantined, Key(*route): replace(entry, left_out=True)})
-    named = _named(refused, _changed(refusals, view))
+    changed = _changed(refusals, view)
+    named = _named(refused, changed)
     if named is not None:
         return _convict(refusals, named, refused, view)
     fresh = {key: entry for key, entry in quarantined.items() if not entry.left_out and not _is_withdrawn(key, view)}
@@ -332,11 +333,13 @@ def _blame(refusals: Refusals, refused: Refused, view: View) -> Refusals:
         left_out = {key: replace(entry, left_out=True) for key, entry in fresh.items()}
         return replace(refusals, quarantined={**quarantined, **left_out})
     search = refusals.search
-    if search is not None and not search.low and (view.known(search.base) is not None or not _base(view)):
-        return refusals  # all that can be held are: it is the balancer's own fault
-    # Either there is no search, or among those that one had cleared there is a route that changed again.
-    anew = replace(refusals, search=Search(_base(view), low="", high=END))
-    return anew if _held(anew, view) else refusals
+    if search is None or search.low or (view.known(search.base) is None and _base(view)):
+        # Either there is no search, or among those that one had cleared there is a route that changed again.
+        anew = replace(refusals, search=Search(_base(view), low="", high=END))
+        if _held(anew, view):
+            return anew
+    # All that can be held are. It is the only other one that changed, or it is the balancer's own fault.
+    return _convict(refusals, changed[0], refused, view) if len(changed) == 1 else refusals
 
 
 def _base(view: View) -> str:

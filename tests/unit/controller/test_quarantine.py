@@ -264,6 +264,35 @@ def test_a_route_that_becomes_bad_only_when_its_endpoints_come_is_blamed() -> No
     assert here.quarantined() == {"bad"}
 
 
+@pytest.mark.parametrize("path", GUILTY)
+def test_after_a_restart_of_all_replicas_the_only_route_that_was_edited_is_found(path: str) -> None:
+    """Nobody knows any more what it was like; its text in the file in force is another one."""
+    here = scene("old", "bad", "other")
+    here.always = {"old", "other"}
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.world.route("bad", path=path, generation=2)
+    here.world.route("new")
+    here.world.service("chat", "10.0.0.1", "10.0.0.2")
+    here.settle()
+    assert here.quarantined() == {"bad"}
+    assert all(here.served(pod.text) == {"old", "other", "new"} for pod in here.pods.values())
+
+
+@pytest.mark.parametrize("path", ["/dark", "/load"])
+def test_after_a_restart_of_all_replicas_nobody_is_taken_away_in_order_to_find_out(path: str) -> None:
+    here = scene("old", "bad", "other")
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.world.route("bad", path=path, generation=2)
+    here.world.route("other", path="/ws2", generation=2)
+    here.settle()
+    assert here.quarantined() == set()
+    assert all(here.served(pod.text) == {"old", "other", "bad"} for pod in here.pods.values())
+    assert str(here.condition("other").reason) == "ConfigRejected"
+    here.world.route("bad", generation=3)
+    here.settle()
+    assert here.condition("other").status
+
+
 def test_a_recreated_route_is_another_one() -> None:
     here = scene("old")
     here.world.route("bad", path="/line")
