@@ -279,10 +279,13 @@ def snapshot_of(objects: Iterable[Json], *, standalone: bool = False) -> Snapsho
     return state.snapshot()
 
 
-def graph_of(objects: Iterable[Json], *, settings: GraphSettings | None = None, memo: Memo | None = None) -> Graph:
+def graph_of(
+    objects: Iterable[Json], *, settings: GraphSettings | None = None, memo: Memo | None = None, **more: Any
+) -> Graph:
     """The graph of raw objects; ``BALANCER`` is the default balancer unless ``settings`` say otherwise."""
     settings = settings or GraphSettings(default_balancer=BALANCER)
-    return build_graph(snapshot_of(objects, standalone=settings.standalone), settings, Memo() if memo is None else memo)
+    snapshot = snapshot_of(objects, standalone=settings.standalone)
+    return build_graph(snapshot, settings, Memo() if memo is None else memo, **more)
 
 
 def route_node(objects: Iterable[Json], *, key: Key = ROUTE, **more: Any) -> RouteNode:

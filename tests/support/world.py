@@ -43,7 +43,7 @@ class SmallWorld:
             "uid": f"{kind}-{name}",
             "resourceVersion": str(self.version),
             "generation": content.pop("generation", 1),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "creationTimestamp": content.pop("created", "2026-01-01T00:00:00Z"),
         }
         for field in ("labels", "annotations"):
             if field in content:
@@ -95,13 +95,23 @@ class SmallWorld:
             ports=ports,
         )
 
-    def route(self, name: str, *, path: str = "/ws", service: str = "chat", generation: int = 1) -> None:
+    def route(
+        self,
+        name: str,
+        *,
+        path: str = "/ws",
+        service: str = "chat",
+        generation: int = 1,
+        namespace: str = TEAM,
+        host: str = "",
+        **more: Any,
+    ) -> None:
         spec = {
             "balancerRef": {"name": "shared", "namespace": SYSTEM},
-            "hosts": [f"{name}.example.com"],
+            "hosts": [host or f"{name}.example.com"],
             "paths": [{"path": path, "backends": [{"service": service, "port": 80}]}],
         }
-        self.put(Kind.ROUTE, name, TEAM, spec=spec, generation=generation)
+        self.put(Kind.ROUTE, name, namespace, spec=spec, generation=generation, **more)
 
     def say(self, *pods: str, version: str, **more: Any) -> None:
         """Have agents acknowledge."""

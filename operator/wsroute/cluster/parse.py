@@ -257,9 +257,17 @@ def _raw_claims(spec: object, *, namespace: str) -> Claims | None:
     return Claims(
         balancer=balancer,
         listeners=tuple(name for name in _texts(listeners) if DNS_LABEL.fault(name) is None) if listeners else None,
-        hosts=tuple(dict.fromkeys(host for host in _texts(hosts) if host_fault(host) is None)) if hosts else None,
+        hosts=tuple(dict.fromkeys(_raw_hosts(hosts))) if hosts else None,
         paths=tuple(dict.fromkeys(_raw_paths(spec))),
     )
+
+
+def _raw_hosts(hosts: object) -> Iterator[str]:
+    """The hosts as nginx compares them: with capitals or a dot at the end they are refused, and yet mean the same."""
+    for text in _texts(hosts):
+        host = text.lower().removesuffix(".") if text.isascii() else text
+        if host_fault(host) is None:
+            yield host
 
 
 def _raw_paths(spec: Mapping[str, Any]) -> Iterator[PathClaim]:

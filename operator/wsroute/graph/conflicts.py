@@ -64,19 +64,24 @@ def enter(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> 
 
 
 def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
-    """Settle what the routes compete for. ``claims`` are those that stand (``claims.age``)."""
+    """Settle what the routes compete for. ``claims`` are those that stand (``claims.age``).
+
+    Settling once more with the claims that this gives comes to the very same.
+    """
     owners = _HostOwners(claims, entrants.wanted)
+    for route in entrants.routes:
+        for host in route.hosts:
+            owners.claim(host, route.key.namespace)
     takers: dict[tuple[str, str, PathClaim], Key] = {}
     verdicts = dict(entrants.beyond)
     for route in entrants.routes:
         problems: list[Problem] = []
         hosts = []
         for host, field in zip(route.hosts, route.host_fields, strict=True):
-            problem = owners.claim(host, route.key.namespace, field)
-            if problem is None:
+            if owners.has(host, route.key.namespace):
                 hosts.append(host)
             else:
-                problems.append(problem)
+                problems.append(owners.problem(host, route.key.namespace, field))
         paths = []
         for index, path in enumerate(route.paths):
             places = [(host, listener, path) for host in hosts for listener in route.listeners]
@@ -99,30 +104,36 @@ class _HostOwners:
     def __init__(self, claims: Mapping[str, HostClaim], wanted: frozenset[tuple[str, str]]) -> None:
         self.claims: dict[str, HostClaim] = {}
         self._below: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        """By parent domain: each namespace that owns a name right below it, with the first such name."""
+        """By parent domain: each namespace that owns a name right below it, with the first such name in order."""
         self._room = HOSTS_LIMIT
         for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
             claim = claims[host]
             if self._rival(host, claim.namespace) is None:
                 self._put(host, claim if idle else HostClaim(claim.namespace))
 
-    def claim(self, host: str, namespace: str, field: str) -> Problem | None:
-        """Give ``host`` to a namespace, or return what is in the way."""
-        rival = self._rival(host, namespace)
-        if rival is not None:
-            return _host_conflict(host, field, rival, self.claims[rival])
-        if host not in self.claims:
-            if self._room < claim_size(host, namespace):
-                return _no_room(host, field)
+    def claim(self, host: str, namespace: str) -> None:
+        """Give ``host`` to a namespace if nobody is in the way and there is room."""
+        free = host not in self.claims and self._rival(host, namespace) is None
+        if free and claim_size(host, namespace) <= self._room:
             self._put(host, HostClaim(namespace))
-        return None
+
+    def has(self, host: str, namespace: str) -> bool:
+        """Whether a namespace has ``host``."""
+        claim = self.claims.get(host)
+        return claim is not None and claim.namespace == namespace
+
+    def problem(self, host: str, namespace: str, field: str) -> Problem:
+        """Why a namespace does not have ``host``, once all have claimed theirs."""
+        rival = self._rival(host, namespace)
+        return _no_room(host, field) if rival is None else _host_conflict(host, field, rival, self.claims[rival])
 
     def _put(self, host: str, claim: HostClaim) -> None:
         self.claims[host] = claim
         self._room -= claim_size(host, claim.namespace)
         first, _, parent = host.partition(".")
         if first != "*":
-            self._below[parent].setdefault(claim.namespace, host)
+            below = self._below[parent]
+            below[claim.namespace] = min(host, below.get(claim.namespace, host))
 
     def _rival(self, host: str, namespace: str) -> str | None:
         """The host of another namespace that is, or overlaps with, this one."""
@@ -131,7 +142,7 @@ class _HostOwners:
         first, _, parent = host.partition(".")
         if first == "*":
             below = self._below.get(parent, {})
-            return next((name for owner, name in below.items() if owner != namespace), None)
+            return min((name for owner, name in below.items() if owner != namespace), default=None)
         wildcard = f"*.{parent}"
         return wildcard if self._is_others(wildcard, namespace) else None
 

@@ -251,6 +251,29 @@ def test_claims_of_a_broken_route_are_what_is_good_by_itself() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "claimed"),
+    [
+        ("A.Example.COM", ("a.example.com",)),
+        ("a.example.com.", ("a.example.com",)),
+        ("*.Example.com.", ("*.example.com",)),
+        ("XN--BCHER-KVA.example", ("xn--bcher-kva.example",)),
+        ("a.example.com..", ()),
+        ("xn--zzzzzzzz99.example", ()),
+        ("bücher.example", ()),
+        ("\u212aelvin.example.com", ()),  # a Kelvin sign, which is a k in lower case
+        ("a.example.com ", ()),
+    ],
+)
+def test_a_host_in_other_letters_is_refused_and_stays_claimed(written: str, claimed: tuple[str, ...]) -> None:
+    raw = made.route(hosts=[written])
+    found = parse.parse_route(raw)
+    assert found is not None
+    assert [problem.path for problem in found.problems] == ["spec.hosts[0]"]
+    assert found.claims is not None
+    assert found.claims.hosts == claimed
+
+
 def test_claims_without_hosts_keep_the_derived_one() -> None:
     claims = claims_of(nonsense=True, hosts=None)
     assert claims is not None

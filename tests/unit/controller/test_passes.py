@@ -6,8 +6,9 @@ from typing import cast
 import pytest
 
 from tests.support.fake_cluster import FakeCluster
-from tests.support.world import SHARED, SYSTEM, SmallWorld
+from tests.support.world import SHARED, SYSTEM, TEAM, SmallWorld
 from wsroute.api.conditions import ConditionType
+from wsroute.cluster.balancer_state import format_time
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Feed
 from wsroute.controller.passes import FOREIGN_RETRY, OUTLIVED, RETRY, STANDBY, Passes
@@ -16,10 +17,13 @@ from wsroute.controller.statuses import StatusKey, Target
 from wsroute.controller.writer import Writer
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
+from wsroute.graph.claims import HOLD
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.kube.port import CONFIG_MAPS, UnavailableError
 from wsroute.observability.metrics import Metrics
+
+NOON = 1_780_000_000.0
 
 
 class StubElector:
@@ -80,6 +84,7 @@ class Scene:
             settings=GraphSettings(),
             again=self.again.append,
             clock=lambda: self.now,
+            wall=lambda: NOON + self.now,
         )
 
     async def make(self) -> list[float]:
@@ -168,6 +173,35 @@ async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> No
     assert await scene.make() == [RETRY]
     scene.cluster.fail = lambda *_: None
     assert await scene.make() == [0.0]
+
+
+async def test_nothing_is_written_before_it_is_on_record_whose_the_hosts_are() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    writes = len(scene.cluster.writes)
+    scene.world.route("two")
+    scene.cluster.fail = lambda _, __, name: UnavailableError("no answer") if name == "shared-state" else None
+    assert await scene.make() == [RETRY]
+    assert len(scene.cluster.writes) == writes
+    scene.cluster.fail = lambda *_: None
+    await scene.until_settled()
+    assert [name for _, _, name in scene.cluster.writes[writes:]] == [
+        f"{SYSTEM}/shared-state",
+        f"{SYSTEM}/shared-nginx",
+    ]
+
+
+async def test_the_end_of_a_hold_is_looked_at_when_it_comes() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    scene.world.remove(Kind.ROUTE, "one", TEAM)
+    await scene.until_settled()
+    assert scene.again == [HOLD]
+    assert format_time(NOON) in scene.cluster.find(CONFIG_MAPS, "shared-state", namespace=SYSTEM)["data"]["hosts"]
+    scene.now = float(HOLD)
+    await scene.until_settled()
+    assert scene.again == []
+    assert TEAM not in scene.cluster.find(CONFIG_MAPS, "shared-state", namespace=SYSTEM)["data"]["hosts"]
 
 
 @pytest.mark.parametrize("name", ["shared-nginx", "shared-agents", "shared-state"])

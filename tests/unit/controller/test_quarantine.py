@@ -28,7 +28,7 @@ from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY
 from wsroute.graph.model import GraphSettings
 from wsroute.nginx import views
-from wsroute.nginx.quoting import EmitError
+from wsroute.nginx.quoting import EmitError, Identifier, LocationPath
 
 SETTINGS = GraphSettings()
 _LOCATION = re.compile(r"        location (?:= )?(?:\^~ )?(\S+) \{")
@@ -450,7 +450,7 @@ def test_what_cannot_even_be_written_down_holds_up_nobody(
 ) -> None:
     """The emitters refuse a value that the API let through."""
     here = scene("old")
-    emitter = views.LocationPath if everywhere else views.Identifier
+    emitter = LocationPath if everywhere else Identifier
 
     def refuse(value: str) -> object:
         if "odd" in value:

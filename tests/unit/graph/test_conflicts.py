@@ -156,6 +156,15 @@ def test_paths_conflict_on_common_hosts_and_listeners_only() -> None:
     assert problems(found, "team-a", "two") == [(Reason.PATH_CONFLICT, "spec.paths[0].path")]
 
 
+def test_an_invalid_route_keeps_its_path() -> None:
+    found = graph(
+        made.route("older", created=OLD, spec={"nonsense": 1}),
+        made.route("younger", created=NEW),
+    )
+    assert problems(found, "team-a", "younger") == [(Reason.PATH_CONFLICT, "spec.paths[0].path")]
+    assert found.routes[Key("team-a", "older")].withdrawn_paths == (("/ws", "Prefix"),)
+
+
 def quota_routes() -> list[made.Json]:
     return [made.route(f"r{n}", hosts=[f"r{n}.example.com"], created=f"2026-01-0{9 - n}T00:00:00Z") for n in range(4)]
 
