@@ -244,6 +244,7 @@ def _evidence(
         proven=memo.proven,
         lines={version: made.lines for version, made in memo.made.items()},
     )
+    memo.versions.get(evidence.in_force.version)  # however long it is in force, it stays remembered
     if evidence.in_force_is_run:
         memo.proven = evidence.in_force
     return evidence
