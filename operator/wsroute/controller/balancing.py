@@ -167,7 +167,7 @@ def plan_balancer(
         )
         decision = rollout.step(inputs)
         memo.owing = decision.owing
-        writes = _writes(own, decision, made, nginx, following, epoch=epoch)
+        writes = _writes(own, decision, _files(made, nginx, following, memo), nginx, following, epoch=epoch)
         _forget(made, nginx, following, memo)
     return BalancerPlan(
         node=node,
@@ -263,7 +263,7 @@ def _settle(
     view = View(
         node=node,
         wished=wished,
-        standing_now=lambda: evidence.standing(memo.versions, partial(_text, nginx)),
+        standing_now=lambda: evidence.standing(memo.versions, partial(generated.read_text, nginx)),
         own_is_taken=evidence.takes(_made_for(node)),
         known=memo.versions.get,
         memo=parts,
@@ -271,17 +271,6 @@ def _settle(
         verdict=evidence.verdict,
     )
     return settle(refusals, view)
-
-
-def _text(nginx: ConfigMap | None) -> str:
-    """The file in force, empty when it is damaged."""
-    if nginx is None:
-        return ""
-    bundle = generated.read_file(nginx).bundle
-    try:
-        return unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
-    except BundleError:
-        return ""
 
 
 def _state_write(
@@ -308,15 +297,25 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
     return True
 
 
+def _files(made: Made, nginx: ConfigMap | None, following: ConfigMap | None, memo: BalancerMemo) -> Mapping[str, File]:
+    """The files of all versions that may stand next, as we would make them now where we did."""
+    files = {
+        generated.read_published(known).version: generated.read_file(known) for known in (nginx, following) if known
+    }
+    made_for = made.file.made_for
+    return files | {version: each.file for version, each in memo.made.items() if each.file.made_for == made_for}
+
+
 def _writes(
-    own: Key, decision: Decision, made: Made, nginx: ConfigMap | None, following: ConfigMap | None, *, epoch: int
+    own: Key,
+    decision: Decision,
+    files: Mapping[str, File],
+    nginx: ConfigMap | None,
+    following: ConfigMap | None,
+    *,
+    epoch: int,
 ) -> tuple[Write, ...]:
     """The version in force comes first: a canary is released only when it finds its version there."""
-    files = {}
-    for known in (nginx, following):
-        if known is not None:
-            files[known.annotations.get(names.VERSION_ANNOTATION, "")] = generated.read_file(known)
-    files[made.version] = made.file
     writes = []
     if decision.in_force is not None:
         file = files[decision.in_force.version]

@@ -10,7 +10,7 @@ from wsroute.controller.judging import Published
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
-from wsroute.dataplane.bundle import Bundle, pack
+from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.render import Rendered
 
@@ -210,6 +210,17 @@ def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowle
         return {}
     said = {pod: parse_acknowledgement(text) for pod, text in config_map.data.items()}
     return {pod: acknowledgement for pod, acknowledgement in said.items() if acknowledgement is not None}
+
+
+def read_text(config_map: ConfigMap | None) -> str:
+    """The text of a ConfigMap's file, empty when there is none or it is damaged."""
+    if config_map is None:
+        return ""
+    bundle = read_file(config_map).bundle
+    try:
+        return unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
+    except BundleError:
+        return ""
 
 
 def read_file(config_map: ConfigMap) -> File:

@@ -300,8 +300,6 @@ def _after_probe(refusals: Refusals, search: Search, refused: Refused, view: Vie
         named = _named(refused, probed)
         if named is not None or len(probed) == 1:
             return _convict(refusals, named or probed[0], refused, view)
-    if len(probed) < 2:
-        return replace(refusals, search=replace(search, probe=""))  # the route is another one by now
     # Between the two halves lies the first identity that was not let in.
     rest = [view.identity(route) for route in _held(refusals, view) if route not in probed]
     beyond = [identity for identity in rest if identity > view.identity(probed[-1])]

@@ -323,6 +323,44 @@ def test_the_balancers_own_fault_is_nobody_elses() -> None:
     assert here.condition("one").status
 
 
+def test_routes_that_are_edited_while_new_ones_are_searched_are_found_too() -> None:
+    """The search began while the balancer itself had just changed, and so among new routes alone."""
+    here = scene("one", "two", "old")
+    here.world.balancer(requestHeaders=["X-Team"])
+    here.world.route("new", path="/dark")
+    here.world.route("fine")
+    while here.refusals().search is None or not here.refusals().search.probe:
+        here.step()
+    assert here.refusals().search.base == ""
+    here.always = {"old"}
+    for route in ("one", "two"):
+        here.world.route(route, path="/load", generation=2)
+    here.settle()
+    assert here.quarantined() == {"new", "one", "two"}
+    assert all(here.served(pod.text) == {"old", "fine"} for pod in here.pods.values())
+
+
+def test_another_nginx_that_refuses_what_was_in_force_blames_nobody() -> None:
+    """All pods come back with another image at once: what they refuse is what they ran before."""
+    here = scene("one", "two")
+    before = here.map("shared-nginx")
+    assert before is not None
+    for name, pod in here.pods.items():
+        pod.runs = pod.text = ""
+        pod.trouble = (
+            f"nginx: [emerg] no such directive in /etc/wsroute/{_says(before, names.VERSION_ANNOTATION)}.conf:240"
+        )
+        here.world.pod(name, ready=False)
+        here.world.say(name, version="")
+    for _ in range(5):
+        here.step()
+    assert here.quarantined() == set()
+    for pod in here.pods.values():
+        pod.trouble, pod.failure = "", None
+    here.settle()
+    assert all(here.served(pod.text) == {"one", "two"} for pod in here.pods.values())
+
+
 def test_a_new_version_of_the_operator_that_nginx_refuses_takes_nobody_away(monkeypatch: pytest.MonkeyPatch) -> None:
     here = scene("one", "two", "three")
     for module in ("balancing", "quarantine"):
