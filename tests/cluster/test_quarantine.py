@@ -123,10 +123,14 @@ async def rejected(stack: Stack, name: str) -> str:
 
 
 async def withdrawn(stack: Stack, name: str) -> None:
-    """Every balancer pod says that the route is invalid."""
-    for pod in await stack.balancer_pods():
-        answer = await stack.handshake(pod, host=stack.host(name))
-        assert (answer.status, answer.reason) == (503, "route-invalid"), pod.name
+    """Wait until every balancer pod says that the route is invalid."""
+
+    async def look() -> None:
+        for pod in await stack.balancer_pods():
+            answer = await stack.handshake(pod, host=stack.host(name))
+            assert (answer.status, answer.reason) == (503, "route-invalid"), pod.name
+
+    await eventually(look)
 
 
 async def until_accepted(stack: Stack) -> None:

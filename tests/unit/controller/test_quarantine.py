@@ -329,9 +329,9 @@ def test_routes_that_are_edited_while_new_ones_are_searched_are_found_too() -> N
     here.world.balancer(requestHeaders=["X-Team"])
     here.world.route("new", path="/dark")
     here.world.route("fine")
-    while here.refusals().search is None or not here.refusals().search.probe:
+    while not (search := here.refusals().search) or not search.probe:
         here.step()
-    assert here.refusals().search.base == ""
+    assert search.base == ""
     here.always = {"old"}
     for route in ("one", "two"):
         here.world.route(route, path="/load", generation=2)
