@@ -57,29 +57,43 @@ async def test_a_changed_endpoint_goes_to_all_pods_without_a_canary(world: World
         assert now["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]
 
 
-async def test_a_version_that_nginx_refuses_stays_with_its_canary(world: World) -> None:
+async def test_a_route_that_nginx_refuses_is_quarantined_whoever_leads_until_its_edit(world: World) -> None:
     await world.balancer()
     await world.backend("10.1.0.1")
+
+    async def refused() -> bool:
+        told = await world.conditions("other")
+        return (told.get("Programmed"), told.get("Stalled")) == (
+            ("False", "ConfigRejected"),
+            ("True", "ConfigRejected"),
+        )
+
     async with operating(world, "one"):
         await world.route()
         await world.until_programmed()
         await world.until_at_rest()
-        before = await world.text()
         for agent in world.agents.values():
-            agent.refuses = "/poison"
+            agent.refuses = f"{world.namespace}_other_0"  # the upstream of the next route
         await world.route("other", path="/poison")
-
-        async def refused() -> bool:
-            return (await world.conditions("other")).get("Programmed") == ("False", "ConfigRejected")
-
-        await world.until(refused, what="the refusal shows")
-        assert await world.text() == before
-        assert sum(agent.said.failure is not None for agent in world.agents.values()) == 1
-        assert (await world.conditions())["Programmed"] == ("True", "Programmed")
-        await world.client.delete(ROUTES, namespace=world.namespace, name="other")
         await world.route("third", path="/third")
+        await world.until(refused, what="the refusal shows")
         await world.until_programmed("third")
-        assert "/third" in await world.text()
+        assert (await world.conditions())["Programmed"] == ("True", "Programmed")
+        assert (await world.conditions("other"))["Accepted"] == ("True", "Accepted")
+        text = await world.text()
+        assert "/third" in text
+        assert f"{world.namespace}/other, refused: the route is invalid" in text
+        await world.until_at_rest()
+
+    async with operating(world, "two"):
+        await world.route("fourth", path="/fourth")
+        await world.until_programmed("fourth")
+        assert await refused()
+        for agent in world.agents.values():
+            agent.refuses = ""
+        await world.route("other", path="/cure")
+        await world.until_programmed("other")
+        assert "/cure" in await world.text()
 
 
 async def test_a_pod_that_is_ready_and_has_not_acknowledged_takes_programmed_away(world: World) -> None:

@@ -101,7 +101,7 @@ def test_what_only_nginx_can_tell_is_found_to_be_the_templates_fault(text: str, 
         with pytest.raises(AssertionError) as refusal:
             check(rendered.text, folder)
     assert words in str(refusal.value)
-    assert blamed(Failure("check", "test", str(refusal.value)), template, rendered.routes) is not None
+    assert blamed(Failure("check", "test", str(refusal.value)), template, rendered.lines.routes) is not None
 
 
 def test_a_line_of_a_route_is_not_the_templates_fault() -> None:
@@ -110,4 +110,4 @@ def test_a_line_of_a_route_is_not_the_templates_fault() -> None:
         with pytest.raises(AssertionError) as refusal:
             check(rendered.text.replace("least_conn;", "no_such_thing;"), folder)
     assert "no_such_thing" in str(refusal.value)
-    assert blamed(Failure("check", "test", str(refusal.value)), WHOLE, rendered.routes) is None
+    assert blamed(Failure("check", "test", str(refusal.value)), WHOLE, rendered.lines.routes) is None

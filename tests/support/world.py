@@ -10,6 +10,7 @@ from wsroute.cluster.state import ClusterState
 from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.definition import NO_DEFINITION
 from wsroute.controller.generated import apply_body
+from wsroute.controller.making import Made
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import names
@@ -192,6 +193,10 @@ class Planner:
             for name in late:
                 self.world.say(name, version=told[name])
         raise AssertionError("no end")
+
+    def newest(self) -> Made:
+        """The file that was made last."""
+        return list(self.memo.balancers[SHARED].made.values())[-1]
 
     def programmed(self, route: str) -> tuple[bool, str, str]:
         return self._said(StatusKey(Kind.ROUTE, Key(TEAM, route)), ConditionType.PROGRAMMED)

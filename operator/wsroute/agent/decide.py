@@ -2,7 +2,7 @@
 
 A pod's aim is a function of the two ConfigMaps alone, so that a missed event or a restart changes nothing:
 
-1. the version under canary, when the ConfigMap names this pod and nginx has not refused that version;
+1. the version under canary, when the ConfigMap names this pod and nginx has not just refused that version;
 2. else the version in force, when it is this pod's turn, or when nothing is loaded yet;
 3. else what runs already.
 
@@ -21,8 +21,8 @@ from wsroute.dataplane.acknowledgement import Failure
 EVERY_POD: Final = "*"
 
 RETRY_LOAD: Final = 30.0
-"""Seconds after which the version in force is loaded again when nginx refused it at load only: the reason may have been
-the machine's (an address in use, no memory). What fails its test fails it again, and a canary has one try."""
+"""Seconds after which a refused version that is still this pod's aim is tried again: the reason may have been the
+machine's (an address in use, no memory). Where it was not, another version soon takes its place."""
 
 DOUBT: Final = 20.0
 """Seconds for which a lower epoch must stand before it is believed. That is longer than a Lease lasts: a leader of the
@@ -216,21 +216,20 @@ def decide(view: View, *, now: float) -> Apply | Check | Wait:
 
 
 def _aim(view: View, *, now: float) -> str | None:
-    refusals = view.refusals or {}
-    if (
-        view.next is not None
-        and view.next.version
-        and view.next.canary == view.pod
-        and view.next.version not in refusals
-    ):
-        return view.next.version
-    main = view.main
+    trial, main = view.next, view.main
+    if trial is not None and trial.version and trial.canary == view.pod and not _rests(view, trial.version, now=now):
+        return trial.version
     if main is None or not main.version or not _turn(view, main):
         return None
-    if main.version in refusals and main.version != view.running:
-        again = _retry_at(view)
-        return main.version if again is not None and now >= again else None
+    if main.version != view.running and _rests(view, main.version, now=now):
+        return None
     return main.version
+
+
+def _rests(view: View, version: str, *, now: float) -> bool:
+    """Whether a version was refused a short while ago."""
+    refusal = (view.refusals or {}).get(version)
+    return refusal is not None and now < refusal.at + RETRY_LOAD
 
 
 def _goes_untested(view: View, aim: str) -> bool:
@@ -246,9 +245,14 @@ def _turn(view: View, main: Published) -> bool:
 
 
 def _retry_at(view: View) -> float | None:
-    """When the version in force is due for another load, None when it is not."""
-    main = view.main
-    refusal = (view.refusals or {}).get(main.version) if main is not None else None
-    if main is None or refusal is None or refusal.failure.phase != "load" or not _turn(view, main):
-        return None
-    return None if main.version == view.running else refusal.at + RETRY_LOAD
+    """When a refused version that is this pod's aim is due for another try, None when there is none."""
+    refusals = view.refusals or {}
+    aims = []
+    if view.next is not None and view.next.canary == view.pod:
+        aims.append(view.next.version)
+    if view.main is not None and _turn(view, view.main):
+        aims.append(view.main.version)
+    return min(
+        (refusals[version].at + RETRY_LOAD for version in aims if version in refusals and version != view.running),
+        default=None,
+    )

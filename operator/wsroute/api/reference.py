@@ -123,7 +123,10 @@ REASONS: Final[dict[Reason, str]] = {
     ),
     Reason.PENDING: "Some of the ready balancer pods do not serve this generation yet; the message counts them.",
     Reason.RELOAD_HELD: "The change waits for the reload budget; the message says why, and until when at the latest.",
-    Reason.CONFIG_REJECTED: "nginx refused the configuration; the message has its words. The last good one serves.",
+    Reason.CONFIG_REJECTED: (
+        "nginx refuses the route, which is withdrawn until its next edit, or the configuration as a whole, and then "
+        "the last good one serves; the message has nginx's words."
+    ),
     Reason.NO_BALANCER_PODS: "No pod of the balancer is ready.",
     Reason.NO_ENDPOINTS: "No endpoint of any backend can take sockets.",
     Reason.DEPLOYMENT_NOT_FOUND: "The Deployment that deploymentRef names does not exist.",

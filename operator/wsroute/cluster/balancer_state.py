@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from wsroute.api.values import DNS_LABEL, DNS_SUBDOMAIN, host_fault
-from wsroute.cluster.objects import Key
+from wsroute.api.values import DNS_LABEL, host_fault
+from wsroute.cluster.quarantine import MAX_LINE, NO_REFUSALS, Refusals, clean_words, read_refusals, write_refusals
 
 HOSTS_KEY: Final = "hosts"
 QUARANTINE_KEY: Final = "quarantine"
@@ -25,15 +25,6 @@ STATE_KEYS: Final = frozenset({HOSTS_KEY, QUARANTINE_KEY, TEMPLATE_KEY})
 HOSTS_LIMIT: Final = 880_000
 """Bytes of all claims (``claim_size``): 10,000 hosts where host and namespace have 65 letters together. It is plain
 text rather than compressed, so that it can be read and edited; the rest of a ConfigMap's 1 MiB is for the others."""
-
-MAX_QUARANTINED: Final = 100
-"""Routes in quarantine that are remembered, the first ones by key."""
-
-MAX_WORDS: Final = 400
-"""Letters of nginx's words about a route that are remembered."""
-
-MAX_LINE: Final = 4_096
-"""Letters of a line that is looked at."""
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _TIME_LENGTH: Final = len("2026-01-01T00:00:00Z")
@@ -51,17 +42,6 @@ class HostClaim:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A route that nginx refused: this generation of this uid, in this version of the configuration, with nginx's own
-    words. Another generation is another route."""
-
-    uid: str
-    generation: int
-    version: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class RefusedTemplate:
     """A custom main template with which nginx refused a version, by the digest of its text (SHA-256, in hex), with
     nginx's own words."""
@@ -72,10 +52,10 @@ class RefusedTemplate:
 
 @dataclass(frozen=True, slots=True)
 class BalancerState:
-    """All that is remembered of a balancer. The mappings are never changed once they are in here."""
+    """All that is remembered of a balancer. The mapping is never changed once it is in here."""
 
     hosts: Mapping[str, HostClaim] = field(default_factory=dict)
-    quarantined: Mapping[Key, Quarantined] = field(default_factory=dict)
+    refusals: Refusals = NO_REFUSALS
     refused_template: RefusedTemplate | None = None
 
 
@@ -114,9 +94,9 @@ def claim_size(host: str, namespace: str) -> int:
 def write_state(state: BalancerState) -> dict[str, str]:
     """The ``data`` of the ConfigMap. The same state gives the same bytes, and ``read_state`` the same state."""
     data = {HOSTS_KEY: _HOSTS_TITLE + "".join(_host_lines(state.hosts))}
-    if state.quarantined:
-        kept = sorted(state.quarantined)[:MAX_QUARANTINED]
-        data[QUARANTINE_KEY] = "".join(_quarantine_line(key, state.quarantined[key]) for key in kept)
+    refusals = write_refusals(state.refusals)
+    if refusals:
+        data[QUARANTINE_KEY] = refusals
     if state.refused_template is not None:
         entry = state.refused_template
         data[TEMPLATE_KEY] = json.dumps({"digest": entry.digest, "message": clean_words(entry.message)}) + "\n"
@@ -135,19 +115,8 @@ def read_state(data: Mapping[str, str]) -> Reading:
             continue
         room -= claim_size(claim[0], claim[1].namespace)
         hosts[claim[0]] = claim[1]
-    quarantined: dict[Key, Quarantined] = {}
-    for line in _lines(data.get(QUARANTINE_KEY, "")):
-        entry = _read_quarantined(line)
-        if entry is not None and len(quarantined) < MAX_QUARANTINED:
-            quarantined.setdefault(*entry)
-    refused = _read_refused(data.get(TEMPLATE_KEY, ""))
-    return Reading(BalancerState(hosts, quarantined, refused), whole)
-
-
-def clean_words(message: str) -> str:
-    """nginx's words as they are remembered: printable ASCII of bounded length."""
-    plain = "".join(letter if " " <= letter <= "~" else " " for letter in message)
-    return plain if len(plain) <= MAX_WORDS else f"{plain[: MAX_WORDS - 4]} ..."
+    refusals = read_refusals(data.get(QUARANTINE_KEY, ""))
+    return Reading(BalancerState(hosts, refusals, _read_refused(data.get(TEMPLATE_KEY, ""))), whole)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -174,49 +143,12 @@ def _read_host(line: str) -> tuple[str, HostClaim] | None:
     return host, HostClaim(namespace, *released)
 
 
-def _quarantine_line(key: Key, entry: Quarantined) -> str:
-    return (
-        json.dumps(
-            {
-                "route": str(key),
-                "uid": entry.uid,
-                "generation": entry.generation,
-                "version": entry.version,
-                "message": clean_words(entry.message),
-            }
-        )
-        + "\n"
-    )
-
-
-def _read_object(line: str) -> dict[str, Any] | None:
+def _read_refused(line: str) -> RefusedTemplate | None:
     try:
         entry: Any = json.loads(line) if len(line) <= MAX_LINE else None
     except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _read_refused(line: str) -> RefusedTemplate | None:
-    match _read_object(line):
+    match entry:
         case {"digest": str(digest), "message": str(message)} if re.fullmatch("[0-9a-f]{64}", digest):
             return RefusedTemplate(digest, clean_words(message))
     return None
-
-
-def _read_quarantined(line: str) -> tuple[Key, Quarantined] | None:
-    entry = _read_object(line)
-    if entry is None:
-        return None
-    route, uid, version, message = (entry.get(name) for name in ("route", "uid", "version", "message"))
-    generation = entry.get("generation")
-    if not (isinstance(route, str) and isinstance(uid, str) and isinstance(version, str) and isinstance(message, str)):
-        return None
-    if not isinstance(generation, int) or isinstance(generation, bool):
-        return None
-    namespace, _, name = route.partition("/")
-    if DNS_LABEL.fault(namespace) is not None or DNS_SUBDOMAIN.fault(name) is not None:
-        return None
-    if not all(re.fullmatch("[!-~]{1,128}", text) for text in (uid, version)):
-        return None
-    return Key(namespace, name), Quarantined(uid, generation, version, clean_words(message))

@@ -5,75 +5,36 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wsroute.api.conditions import Problem
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
-from wsroute.controller import generated, rollout
+from wsroute.cluster.quarantine import Refusals
+from wsroute.controller import generated, making, rollout
 from wsroute.controller.budget import Reload, Terms, describe_backlog, terms_of, to_text
 from wsroute.controller.definition import Trust
 from wsroute.controller.generated import File, Wanted, ours
+from wsroute.controller.making import BalancerMemo, Made
+from wsroute.controller.quarantine import Settled
 from wsroute.controller.release import Published, Released, release
 from wsroute.controller.remembering import StateMemo
-from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Owing, Trial
-from wsroute.controller.standing import StandingMemo, compare, means, unpacked
-from wsroute.controller.versions import Versions
+from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Trial
+from wsroute.controller.standing import compare, means, unpacked
 from wsroute.dataplane import names
-from wsroute.dataplane.acknowledgement import Acknowledgement
-from wsroute.dataplane.build import build_configuration
+from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import BundleError
-from wsroute.dataplane.ir import Configuration, RouteRef
-from wsroute.dataplane.main_template import (
-    blamed,
-    describe_refused,
-    describe_unusable,
-    find_main_template,
-    still_refused,
-)
-from wsroute.graph.conditions import RolloutView
+from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.main_template import describe_unusable
+from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
 from wsroute.graph.status import Reloaded, ServedView
-from wsroute.nginx.memo import RenderMemo
-from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
-from wsroute.nginx.render import Rendered, render
-from wsroute.nginx.sandbox import TemplateRefusedError
 
 NOTHING: Final = ""
 """The version of a balancer for which nothing can be made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The file that a balancer's configuration gives.
-
-    ``asked`` is the configuration with the main template that the balancer asks for; where that can't be used,
-    ``unusable`` says why, and ``configuration`` is the same with the shipped one. ``routes`` are the lines
-    of the routes, below a custom main template.
-    """
-
-    node: BalancerNode
-    asked: Configuration
-    configuration: Configuration
-    version: str
-    file: File
-    routes: range
-    unusable: str
-
-
-@dataclass(slots=True)
-class BalancerMemo:
-    """What is kept of one balancer between passes."""
-
-    rendered: RenderMemo = field(default_factory=RenderMemo)
-    made: Made | None = None
-    versions: Versions = field(default_factory=Versions)
-    state: StateMemo = field(default_factory=StateMemo)
-    standing: StandingMemo = field(default_factory=StandingMemo)
-    owing: Mapping[str, Owing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +54,9 @@ class BalancerPlan:
     ``writes`` go out in this order, the state first; one that fails holds back the others. ``desired`` is empty, and
     ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
     whose pods are not there. ``released`` is what the rollout is for, which is not the desired version while that has
-    to wait for the reload budget. ``backlog`` says which pod has no room for another reload. ``now`` is seconds since
-    the epoch.
+    to wait for the reload budget. ``backlog`` says which pod has no room for another reload. ``refusals`` are
+    remembered, ``withheld`` is what follows from them, and from ``blamed`` something was concluded. ``now`` is seconds
+    since the epoch.
     """
 
     node: BalancerNode
@@ -116,6 +78,9 @@ class BalancerPlan:
     waiting: frozenset[RouteRef] | None
     """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
     backlog: str
+    refusals: Refusals
+    withheld: Withheld
+    blamed: tuple[Failure, ...]
     now: float
 
     @property
@@ -179,8 +144,27 @@ def plan_balancer(
     in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
     recorded = generated.read_definition(nginx)
     known = trust.knows(recorded)
-    asked, problem, state = _main_template(node, maps, state)
-    made, obstacle = _make(node, said, asked, memo, parts) if known else (None, "")
+    asked, problem, state = making.main_template(node, maps, state)
+    settled = Settled(state.refusals, Withheld(), ())
+    made: Made | None = None
+    obstacle = ""
+    wished = making.wish(node, said, asked, memo, parts) if known else None
+    if wished is not None:
+        try:
+            evidence = making.evidence_of(nginx, following, pods, memo)
+            settled = making.settle_refusals(node, wished, state.refusals, evidence, nginx, memo, parts)
+            made = making.make(node, wished, settled.withheld, memo)
+        except (EmitError, BundleError) as error:
+            obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
+        refused = making.refused_template(pods, asked, memo)
+        if refused is not None:
+            # Once more with the shipped template. What was concluded of the routes meanwhile does not count.
+            state = replace(state, refused_template=refused)
+            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall, trust=trust)
+    if settled.refusals != state.refusals:
+        state = replace(
+            state, refusals=settled.refusals
+        )  # else it stays the same object, which need not be written anew
     decision: Decision | None = None
     published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
     released: Released | None = None
@@ -214,20 +198,13 @@ def plan_balancer(
             owing=memo.owing,
         )
         decision = rollout.step(inputs)
-        # A version that is held, and so not tried, says nothing of its template.
-        failure = decision.failure if released.version == made.version else None
-        refused = blamed(failure, made.configuration.main_template, made.routes)
-        if refused is not None:
-            state = replace(state, refused_template=refused)
-            # With the shipped one.
-            return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall, trust=trust)
         if made.unusable:
             problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
         writes = _writes(
             own,
             decision,
-            memo,
+            _files(made, nginx, following, memo),
             (nginx, following),
             published,
             released.since,
@@ -235,6 +212,9 @@ def plan_balancer(
             terms=terms,
             definition=trust.trusted or recorded,
         )
+        making.forget(made, nginx, following, memo)
+        standing = {each.version for each in (decision.in_force, decision.trial) if each is not None}
+        memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
@@ -254,58 +234,11 @@ def plan_balancer(
         released=released,
         waiting=waiting,
         backlog=backlog,
+        refusals=settled.refusals,
+        withheld=settled.withheld,
+        blamed=settled.blamed,
         now=wall,
     )
-
-
-def _main_template(
-    node: BalancerNode, maps: Mapping[Key, ConfigMap], state: BalancerState
-) -> tuple[str | None, Problem | None, BalancerState]:
-    """The custom main template to use, None for the shipped one; why it is that although another is asked for; and what
-    is to be remembered."""
-    found = find_main_template(node, maps)
-    text = found if isinstance(found, str) else None
-    refused = still_refused(state.refused_template, text)
-    if refused is not None:
-        return None, describe_refused(refused), state
-    if state.refused_template is not None:
-        state = replace(state, refused_template=None)
-    return text, found if isinstance(found, Problem) else None, state
-
-
-def _make(
-    node: BalancerNode, said: Mapping[str, Acknowledgement], template: str | None, memo: BalancerMemo, parts: Memo
-) -> tuple[Made | None, str]:
-    """The file for the present routes, or why there is none. ``template`` is a custom main template."""
-    if node.spec is None:
-        return None, ""  # its conditions say why
-    # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
-    ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
-    last = memo.made
-    if last is not None and last.node is node and (last.asked.ipv6, last.asked.main_template) == (ipv6, template):
-        return last, ""
-    asked = build_configuration(node, ipv6=ipv6, main_template=template, memo=parts)
-    if last is not None and last.asked == asked:
-        memo.made = replace(last, node=node)
-        return memo.made, ""
-    try:
-        configuration, rendered, unusable = _render(asked, memo)
-        file = generated.make_file(rendered, configuration)
-    except (EmitError, BundleError) as error:
-        return None, f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    routes = rendered.routes if configuration.main_template is not None else range(0)  # counting takes its time
-    memo.made = Made(node, asked, configuration, rendered.version, file, routes, unusable)
-    memo.versions.add(rendered.version, configuration)
-    return memo.made, ""
-
-
-def _render(asked: Configuration, memo: BalancerMemo) -> tuple[Configuration, Rendered, str]:
-    """What is rendered: as asked for, or with the shipped main template, and then why."""
-    try:
-        return asked, render(asked, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), ""
-    except TemplateRefusedError as error:
-        backup = replace(asked, main_template=None)
-        return backup, render(backup, POD_PATHS, options=POD_OPTIONS, memo=memo.rendered), str(error)
 
 
 def _state_write(
@@ -334,10 +267,20 @@ def _is_whole(following: ConfigMap | None, desired: str) -> bool:
     return unpacked(generated.read_file(following)) is not None
 
 
+def _files(made: Made, nginx: ConfigMap | None, following: ConfigMap | None, memo: BalancerMemo) -> Mapping[str, File]:
+    """The files of all versions that may stand next, as we would make them now where we did."""
+    files = {
+        generated.read_published(known).version: generated.read_file(known) for known in (nginx, following) if known
+    }
+    made_for = made.file.made_for
+    now = {version: each.file for version, each in memo.made.items() if each.file.made_for == made_for}
+    return files | memo.standing.files | now
+
+
 def _writes(
     own: Key,
     decision: Decision,
-    memo: BalancerMemo,
+    files: Mapping[str, File],
     maps: tuple[ConfigMap | None, ConfigMap | None],
     published: Published,
     since: Reload,
@@ -349,11 +292,6 @@ def _writes(
     """The version in force comes first: a canary is released only when it finds its version there. ``since`` goes with
     what was not published before."""
     nginx, following = maps
-    files = {}
-    for known in maps:
-        if known is not None:
-            files[known.annotations.get(names.VERSION_ANNOTATION, "")] = generated.read_file(known)
-    files |= memo.standing.files
     writes = []
     in_force, trial = decision.in_force, decision.trial
     when: Reload | None
@@ -375,8 +313,6 @@ def _writes(
         )
     elif following is not None:
         writes.append(Write(generated.wanted_no_trial(own, epoch=epoch), following))
-    standing = {each.version for each in (in_force, trial) if each is not None}
-    memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
     return _differing(writes)
 
 
@@ -401,76 +337,3 @@ def _gone(agents: ConfigMap | None, balancer: Key, snapshot: Snapshot) -> frozen
     if agents is None:
         return frozenset()
     return frozenset(name for name in agents.data if Key(balancer.namespace, name) not in snapshot.pods)
-
-
-# --- how far the pods are ---
-
-
-class Progress:
-    """How far a balancer's pods are with the present state of the balancer and of each route.
-
-    A ready pod is current with a route when the version that it acknowledged serves the route as the desired one does.
-    Endpoints that it has yet to learn of don't count against it, unless it has fallen silent.
-    """
-
-    def __init__(self, plan: BalancerPlan, versions: Versions, memo: Memo) -> None:
-        self._versions = versions
-        self._memo = memo
-        self._desired = versions.get(plan.desired) if plan.desired else None
-        self._akin = versions.akin(plan.desired) if plan.desired else frozenset()
-        self._total = len(plan.pods)
-        failure = plan.decision.failure if plan.decision is not None else None
-        self._failure = failure.message if failure is not None else None
-        released = plan.released
-        self._hold = released.hold.message if released is not None and released.hold is not None else ""
-        self._released = versions.get(released.version) if released is not None else None
-        self._standing = released.version if released is not None else ""
-        self._waiting = plan.waiting
-        owing = plan.decision.owing if plan.decision is not None else {}
-        self._runs: list[str] = []
-        """For each ready pod the version that counts for it, empty when none does."""
-        for pod in plan.pods:
-            if pod.ready:
-                version = pod.said.version if pod.said is not None else ""
-                silent = pod.name in owing and owing[pod.name].is_silent
-                self._runs.append("" if silent and version != plan.desired else version)
-        # What differs in endpoints only has the same fingerprints.
-        self._all_akin = bool(plan.desired) and all(version in self._akin for version in self._runs)
-        self._all = RolloutView(len(self._runs), len(self._runs), self._total, self._failure)
-
-    @property
-    def signature(self) -> tuple[object, ...]:
-        """Equal for two passes over one graph in which nothing else is to be said of any pod."""
-        return (self._runs, self._desired, self._total, self._failure, self._hold, self._standing, self._waiting)
-
-    def of_balancer(self) -> RolloutView:
-        """With the balancer as a whole."""
-        return self._view(sum(version in self._akin for version in self._runs), self._hold)
-
-    def of_route(self, route: Key) -> RolloutView:
-        """With one route."""
-        if self._all_akin:
-            return self._all
-        if self._desired is None:
-            return self._view(0)
-        reference = RouteRef(*route)
-        wanted = self._desired.fingerprints(self._memo).get(reference)
-        current = 0
-        stands = self._stands(reference, wanted)
-        for version in self._runs:
-            known = self._versions.get(version)
-            if known is not None:
-                current += wanted is not None and known.fingerprints(self._memo).get(reference) == wanted
-            else:
-                current += stands and version == self._standing
-        # What is on its way already is not held, though something else is.
-        return self._view(current, "" if stands else self._hold)
-
-    def _stands(self, reference: RouteRef, wanted: str | None) -> bool:
-        """Whether the version that the rollout is for serves a route as the desired one does."""
-        if self._released is not None:
-            return wanted is not None and self._released.fingerprints(self._memo).get(reference) == wanted
-        return self._waiting is not None and reference not in self._waiting
-
-    def _view(self, current: int, hold: str = "") -> RolloutView:
-        return RolloutView(len(self._runs), current, self._total, self._failure, hold)

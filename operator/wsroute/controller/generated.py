@@ -7,10 +7,11 @@ from typing import Any, Final
 from wsroute.cluster.balancer_state import STATE_KEYS
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller.budget import Cause, Reload, Terms, from_text, to_text
+from wsroute.controller.judging import Published
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
-from wsroute.dataplane.bundle import Bundle, pack
+from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.render import Rendered
 
@@ -21,14 +22,16 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 @dataclass(frozen=True, slots=True)
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
-    and the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``)."""
+    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), and what it was made for
+    (``MADE_FOR_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
+    made_for: str
 
 
-NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "")
+NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
 """What stands where there is none."""
 
 
@@ -49,10 +52,10 @@ class Wanted:
         return {**MANAGED_BY, names.BALANCER_LABEL: self.balancer, names.ROLE_LABEL: self.role}
 
 
-def make_file(rendered: Rendered, configuration: Configuration) -> File:
+def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
     ports = sorted({listener.port for listener in configuration.listeners})
-    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure)
+    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure, made_for)
 
 
 def wanted_in_force(
@@ -152,6 +155,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.DIGEST_ANNOTATION: file.bundle.digest,
         names.LISTENER_PORTS_ANNOTATION: file.ports,
         names.STRUCTURE_ANNOTATION: file.structure,
+        names.MADE_FOR_ANNOTATION: file.made_for,
         names.EPOCH_ANNOTATION: str(epoch),
     }
 
@@ -254,12 +258,33 @@ def read_since(config_map: ConfigMap | None) -> Reload | None:
     return None if moment is None or interval is None else Reload(moment, cause, interval)
 
 
+def read_published(config_map: ConfigMap | None) -> Published:
+    """The version that a ConfigMap holds."""
+    annotations = config_map.annotations if config_map is not None else {}
+    return Published(
+        annotations.get(names.VERSION_ANNOTATION, ""),
+        annotations.get(names.STRUCTURE_ANNOTATION, ""),
+        annotations.get(names.MADE_FOR_ANNOTATION, ""),
+    )
+
+
 def read_acknowledgements(config_map: ConfigMap | None) -> Mapping[str, Acknowledgement]:
     """What the agents said, by the name of their pod; what a hand has put there is left out."""
     if config_map is None:
         return {}
     said = {pod: parse_acknowledgement(text) for pod, text in config_map.data.items()}
     return {pod: acknowledgement for pod, acknowledgement in said.items() if acknowledgement is not None}
+
+
+def read_text(config_map: ConfigMap | None) -> str:
+    """The text of a ConfigMap's file, empty when there is none or it is damaged."""
+    if config_map is None:
+        return ""
+    bundle = read_file(config_map).bundle
+    try:
+        return unpack(bundle.data, bundle.binary_data, expected_digest=bundle.digest)
+    except BundleError:
+        return ""
 
 
 def read_file(config_map: ConfigMap) -> File:
@@ -274,4 +299,5 @@ def read_file(config_map: ConfigMap) -> File:
         bundle,
         annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
+        annotations.get(names.MADE_FOR_ANNOTATION, ""),
     )

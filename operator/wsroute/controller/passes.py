@@ -1,6 +1,7 @@
 """A pass with its I/O: plan, write what differs if we lead, say how it went. Called by the coalescer, one at a time."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.kube.events import EventRecorder, reference
 from wsroute.kube.port import BALANCERS
 from wsroute.observability.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 STANDBY: Final = 5.0
 """Seconds between two passes of a replica that does not lead: often enough to take over with everything at hand, seldom
@@ -78,6 +81,8 @@ class Passes:
         """What to say of the balancers for which somebody else's ConfigMap is in the way."""
         self._refused: dict[Key, str] = {}
         """The last version, or main template, of each balancer that was refused: each counts once."""
+        self._quarantined: dict[Key, frozenset[Key]] = {}
+        """The routes in quarantine by their balancer: each is logged once."""
         self._last = -math.inf
         """When the last pass was made."""
         self.done = False
@@ -141,6 +146,7 @@ class Passes:
         """Bring the ConfigMaps of one balancer about, in their order. The agents' one comes first: they may change it,
         not make it."""
         outcome = Outcome.UNCHANGED
+        self._tell_blame(plan)
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
         foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
         for write in plan.writes:
@@ -161,6 +167,13 @@ class Passes:
             return FOREIGN_RETRY
         # What was written may allow the next step at once.
         return 0.0 if outcome is Outcome.WRITTEN else math.inf
+
+    def _tell_blame(self, plan: BalancerPlan) -> None:
+        quarantined = plan.refusals.quarantined
+        for key in quarantined.keys() - self._quarantined.get(plan.node.key, frozenset()):
+            entry = quarantined[key]
+            logger.warning("nginx refuses the route %s, which is quarantined. %s", key, entry.message)
+        self._quarantined[plan.node.key] = frozenset(quarantined)
 
     async def _prune(self, result: PassResult) -> float:
         """Take the answers of pods that are gone out of the agents' ConfigMaps."""
@@ -212,10 +225,12 @@ class Passes:
     def _count_refusals(self, result: PassResult) -> None:
         for key, plan in result.plans.items():
             failure = plan.decision.failure if plan.decision is not None else None
-            refused = plan.refused_template.digest if plan.refused_template is not None else ""
-            if failure is not None:
-                refused = failure.version
-            if refused and self._refused.get(key) != refused:
-                self._refused[key] = refused
-                self._metrics.refusals.inc()
+            refused = [failure.version for failure in (*plan.blamed, failure) if failure is not None]
+            if plan.refused_template is not None:
+                refused.append(plan.refused_template.digest)
+            for name in refused:
+                if self._refused.get(key) != name:
+                    self._refused[key] = name
+                    self._metrics.refusals.inc()
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}
+        self._quarantined = {key: routes for key, routes in self._quarantined.items() if key in result.plans}

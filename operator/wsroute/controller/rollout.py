@@ -10,7 +10,9 @@ the last one stopped:
 A structural change goes to the trial; once the canary has acknowledged it, it comes in force and the other pods get
 their turn one after another; only then may the next trial begin. The version that the canary accepted comes in force
 even when a newer one is wanted by then, so that a steady stream of changes starves nobody. A version that its canary
-refuses stays in the trial until another one is wanted, so that objects alone tell of the refusal.
+refuses and that is wanted all the same (``quarantine`` found nobody to blame: it may be this pod's own trouble) is
+tried by another pod. When all have refused it, it stays in the trial until another one is wanted, so that objects alone
+tell of the refusal, and the agent of the last canary tries it again from time to time.
 
 A change of nothing but endpoints (addresses that a parser typed can't break the file) comes in force at once, on all
 pods and without canary: there latency counts. So does any change while no pod could answer: none is ready, no version
@@ -149,9 +151,10 @@ def _target(
     canary = answering.get(trial.canary)
     if canary is not None and not canary.refused(trial.version):
         return in_force, trial  # its verdict is awaited, even when a newer version is wanted by now
-    if canary is not None and trial.version == desired:
-        return in_force, trial  # refused: it stays until something else is wanted
-    return in_force, _new_trial(desired, answering)
+    untried = {name: pod for name, pod in answering.items() if not pod.refused(desired)}
+    if canary is not None and trial.version == desired and not untried:
+        return in_force, trial  # all have refused it
+    return in_force, _new_trial(desired, untried or answering)
 
 
 def _new_trial(version: str, answering: Mapping[str, BalancerPod]) -> Trial:

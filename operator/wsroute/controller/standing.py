@@ -1,7 +1,7 @@
 """What is known of the versions that stand in a balancer's ConfigMaps: remembered where they were made here, else read
 from their files. Pure but for its memo."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wsroute.cluster.objects import ConfigMap
@@ -19,7 +19,7 @@ from wsroute.nginx.quoting import EmitError
 from wsroute.nginx.reading import changed_routes, read_endpoints
 from wsroute.nginx.render import render
 
-Maps = Iterable[ConfigMap | None]
+Maps = Sequence[ConfigMap | None]
 
 
 @dataclass(slots=True)
@@ -36,11 +36,13 @@ class StandingMemo:
 
 def means(memo: StandingMemo, versions: Versions, rendered: RenderMemo, maps: Maps) -> Means:
     """How a release makes a file, and reads one that stands."""
+    # What is made here has the structure of what stands, and so is no newer than that.
+    made_for = next((generated.read_published(known).made_for for known in maps if known is not None), "")
 
     def make(configuration: Configuration) -> str | None:
         try:
             found = render(configuration, POD_PATHS, options=POD_OPTIONS, memo=rendered)
-            memo.files[found.version] = generated.make_file(found, configuration)
+            memo.files[found.version] = generated.make_file(found, configuration, made_for=made_for)
         except (EmitError, BundleError):
             return None
         versions.add(found.version, configuration)

@@ -64,6 +64,11 @@ class Versions:
             self._known.move_to_end(version)
         return known
 
+    def configuration(self, version: str) -> Configuration | None:
+        """The configuration of a version, if it is remembered; asking keeps it."""
+        known = self.get(version)
+        return None if known is None else known.configuration
+
     def akin(self, version: str) -> frozenset[str]:
         """The remembered versions that differ from this one in endpoints only, itself included."""
         known = self._known.get(version)

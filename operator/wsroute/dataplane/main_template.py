@@ -10,8 +10,9 @@ from typing import Final
 
 from wsroute.api.balancer import TemplateRef
 from wsroute.api.conditions import Problem, Reason
-from wsroute.cluster.balancer_state import RefusedTemplate, clean_words
+from wsroute.cluster.balancer_state import RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key
+from wsroute.cluster.quarantine import clean_words
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import digest

@@ -36,6 +36,10 @@ STRUCTURE_ANNOTATION: Final = "wsroute.dev/structure"
 """A name that versions share which differ in nothing but endpoints: what nginx accepted of one, it accepts of the
 others, so that they need no test of their own before they are loaded."""
 
+MADE_FOR_ANNOTATION: Final = "wsroute.dev/made-for"
+"""What the balancer itself was when a version was made: its uid, its generation and the operator's version. Once nginx
+has taken that, a refusal is the fault of what changed since."""
+
 EPOCH_ANNOTATION: Final = "wsroute.dev/epoch"
 """The Lease's transition count of the leader that wrote it."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsroute.api.conditions import Condition, ConditionType, Problem, Reason
+from wsroute.cluster.quarantine import UNWRITTEN, Quarantined
 from wsroute.graph.model import BalancerNode, RouteNode
 
 MAX_MESSAGE: Final = 4_000
@@ -44,6 +45,8 @@ class RolloutView:
     total_pods: int
     failure: str | None = None
     hold: str = ""
+    quarantined: Quarantined | None = None
+    is_held: bool = False
 
 
 def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
@@ -102,6 +105,9 @@ def _resolved(node: RouteNode) -> Condition:
 def _programmed(rollout: RolloutView, what: str) -> Condition:
     kind = ConditionType.PROGRAMMED
     ready, current = rollout.ready_pods, rollout.current_pods
+    if rollout.quarantined is not None:
+        text = _quarantine(rollout.quarantined)
+        return Condition(kind, status=False, reason=Reason.CONFIG_REJECTED, message=text)
     if 0 < ready <= current:
         text = f"All {ready} ready pods serve {what}." if ready > 1 else f"The only ready pod serves {what}."
         return Condition(kind, status=True, reason=Reason.PROGRAMMED, message=text)
@@ -109,6 +115,9 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
         words = "".join(letter if letter.isprintable() else " " for letter in rollout.failure)
         text = f"nginx refused {what}, and the pods serve what they served before: {_bounded(words, MAX_FAILURE)}"
         return Condition(kind, status=False, reason=Reason.CONFIG_REJECTED, message=text)
+    if rollout.is_held:
+        text = "nginx refused the newest version, and whose fault that is is being found out: until then it waits."
+        return Condition(kind, status=False, reason=Reason.PENDING, message=text)
     if ready == 0:
         text = f"No pod of the balancer is ready ({rollout.total_pods} in all)."
         return Condition(kind, status=False, reason=Reason.NO_BALANCER_PODS, message=text)
@@ -116,6 +125,18 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
         return Condition(kind, status=False, reason=Reason.RELOAD_HELD, message=rollout.hold)
     text = f"{current}/{ready} pods serve {what}."
     return Condition(kind, status=False, reason=Reason.PENDING, message=text)
+
+
+def _quarantine(quarantined: Quarantined) -> str:
+    """What a route in quarantine is told."""
+    answer = "404 (no-route)" if quarantined.left_out else "503 (route-invalid)"
+    why = f"nginx's words: {quarantined.message}"
+    if quarantined.version == UNWRITTEN:
+        why = f"It can't be written down for nginx: {quarantined.message}"
+    return (
+        "nginx refuses this route, and so it is not served: open sockets stay, new handshakes get "
+        f"{answer}. Edit the route, and it is tried again. {why}"
+    )
 
 
 def _ready(node: RouteNode, before: Sequence[Condition]) -> Condition:

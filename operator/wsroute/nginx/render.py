@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from textwrap import indent
 from typing import Final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
+from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.quoting import (
@@ -23,7 +24,7 @@ from wsroute.nginx.quoting import (
 )
 from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
 from wsroute.nginx.skeleton import ListenerView, MainContext, Skeleton, make_skeleton
-from wsroute.nginx.templating import ENVIRONMENT, Block, macro
+from wsroute.nginx.templating import ENVIRONMENT, Block, macro, source
 from wsroute.nginx.views import COMMON_CONNECT_TIMEOUT, COMMON_IDLE_TIMEOUT, OWN_HEADERS, server_view, upstream_view
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
@@ -35,6 +36,10 @@ _HTTP: Final = ENVIRONMENT.get_template("http.conf.j2")
 _BANNER: Final = macro("blocks.conf.j2", "banner")
 _REQUIRED_MAIN: Final = macro("blocks.conf.j2", "required_main")
 _BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
+_TEMPLATES: Final = hashlib.sha256(
+    "".join(source(name) for name in ("nginx.conf.j2", "http.conf.j2", "blocks.conf.j2")).encode()
+).hexdigest()
+"""What the templates were made of: another release may say other things of the same model."""
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
 _LISTEN: Final = macro("blocks.conf.j2", "listen")
 _UPSTREAM: Final = macro("blocks.conf.j2", "upstream")
@@ -44,22 +49,12 @@ _SERVER: Final = macro("blocks.conf.j2", "server")
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """The text of a file, the version that nginx answers once it runs it, and its structure: a name that files share
-    which differ in nothing but the endpoints of their upstreams.
-
-    ``span`` is where the upstreams and servers of the routes begin in the text, and where they end.
-    """
+    which differ in nothing but the endpoints of their upstreams. ``lines`` tells which routes a line comes from."""
 
     text: str
     version: str
     structure: str
-    span: tuple[int, int]
-
-    @property
-    def routes(self) -> range:
-        """The numbers of the lines, counted from 1, in which the routes stand."""
-        begin, end = self.span
-        first = self.text.count("\n", 0, begin) + 1
-        return range(first, first + self.text.count("\n", begin, end))
+    lines: LineMap = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +136,8 @@ def render(
     head, tail = around(version)
     parts = _structure(configuration, blocks[first_server:])
     structure = memo.derived("structure", parts, lambda: _digest("\n".join(parts)))
-    span = (len(head), len(head) + len(body))
-    return Rendered(text=f"{head}{body}{tail}", version=version, structure=structure, span=span)
+    lines = LineMap(configuration, head.count("\n"), blocks)
+    return Rendered(text=f"{head}{body}{tail}", version=version, structure=structure, lines=lines)
 
 
 def check_main_template(configuration: Configuration, paths: Paths) -> None:
@@ -155,6 +150,7 @@ def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, .
     return (
         repr(
             (
+                _TEMPLATES,
                 configuration.balancer,
                 configuration.listeners,
                 configuration.ipv6,

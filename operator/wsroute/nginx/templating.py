@@ -50,3 +50,10 @@ def macro(template: str, name: str) -> Macro:
     """A macro by name, to be called with emitters (or records and lists of them) as arguments."""
     found: Macro = getattr(ENVIRONMENT.get_template(template).module, name)
     return found
+
+
+def source(template: str) -> str:
+    """The text of a template."""
+    loader = ENVIRONMENT.loader
+    assert loader is not None
+    return loader.get_source(ENVIRONMENT, template)[0]

@@ -13,23 +13,20 @@ from wsroute.api.values import host_fault
 from wsroute.cluster import balancer_state
 from wsroute.cluster.balancer_state import (
     HOSTS_KEY,
-    MAX_QUARANTINED,
-    MAX_WORDS,
     QUARANTINE_KEY,
     TEMPLATE_KEY,
     BalancerState,
     HostClaim,
-    Quarantined,
     Reading,
     RefusedTemplate,
     claim_size,
-    clean_words,
     format_time,
     parse_time,
     read_state,
     write_state,
 )
 from wsroute.cluster.objects import Key
+from wsroute.cluster.quarantine import MAX_QUARANTINED, MAX_WORDS, Quarantined, Refusals, Search, clean_words
 
 CONFIG_MAP_LIMIT = 1024 * 1024
 TIME = "2026-11-26T21:00:00Z"
@@ -42,8 +39,16 @@ quarantined = st.builds(
     Quarantined,
     uid=st.uuids().map(str),
     generation=st.integers(0, 2**62),
+    identity=st.text(string.hexdigits, min_size=16, max_size=16),
     version=st.text(string.hexdigits, min_size=12, max_size=12),
     message=st.text(max_size=600).map(clean_words),
+    left_out=st.booleans(),
+)
+bounds = st.from_regex(r"[0-9a-f]{0,17}~?", fullmatch=True)
+refusals = st.builds(
+    Refusals,
+    st.dictionaries(st.builds(Key, labels, labels), quarantined, max_size=5),
+    st.one_of(st.none(), st.builds(Search, bounds, bounds, bounds, bounds)),
 )
 refused = st.builds(
     RefusedTemplate,
@@ -53,7 +58,7 @@ refused = st.builds(
 states = st.builds(
     BalancerState,
     st.dictionaries(hosts, claims, max_size=20),
-    st.dictionaries(st.builds(Key, labels, labels), quarantined, max_size=5),
+    refusals,
     st.none() | refused,
 )
 
@@ -62,10 +67,11 @@ states = st.builds(
 def test_what_is_written_is_read_again(state: BalancerState) -> None:
     data = write_state(state)
     assert read_state(data) == Reading(state, whole=True)
+    jailed = dict(reversed(list(state.refusals.quarantined.items())))
     turned = replace(
         state,
         hosts=dict(reversed(list(state.hosts.items()))),
-        quarantined=dict(reversed(list(state.quarantined.items()))),
+        refusals=replace(state.refusals, quarantined=jailed),
     )
     assert write_state(turned) == data
 
@@ -88,7 +94,10 @@ def test_the_words_of_a_refused_template_are_cleaned() -> None:
 def test_it_reads_well() -> None:
     state = BalancerState(
         {"b.example.com": HostClaim("team-b", TIME), "*.a.example.com": HostClaim("team-a")},
-        {Key("team-a", "chat"): Quarantined("uid-1", 3, "0123456789ab", 'invalid "x"')},
+        Refusals(
+            {Key("team-a", "chat"): Quarantined("uid-1", 3, "cafe", "0123456789ab", 'invalid "x"')},
+            Search("0123456789ab", "a0", "~", "ba9876543210"),
+        ),
     )
     assert write_state(state) == {
         "hosts": (
@@ -97,8 +106,9 @@ def test_it_reads_well() -> None:
             f"b.example.com team-b {TIME}\n"
         ),
         "quarantine": (
-            '{"route": "team-a/chat", "uid": "uid-1", "generation": 3, "version": "0123456789ab", '
-            '"message": "invalid \\"x\\""}\n'
+            '{"search": {"base": "0123456789ab", "low": "a0", "high": "~", "probe": "ba9876543210"}}\n'
+            '{"route": "team-a/chat", "uid": "uid-1", "generation": 3, "identity": "cafe", '
+            '"version": "0123456789ab", "message": "invalid \\"x\\"", "leftOut": false}\n'
         ),
     }
     assert QUARANTINE_KEY not in write_state(BalancerState())
@@ -147,13 +157,15 @@ def test_without_a_list_of_hosts_it_is_not_whole() -> None:
     assert read_state({"hosts": ""}) == Reading(BalancerState(), whole=True)
 
 
-GOOD = '"route":"team-a/chat","uid":"u","version":"v","message":"m"'
+GOOD = '"route":"team-a/chat","uid":"u","identity":"i","version":"v","message":"m","leftOut":false'
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "[" * 4000,
+        '{"search": {"base": "b", "low": "not hex", "high": "", "probe": ""}}',
+        '{"search": {"base": "b", "low": ""}}',
         "[]",
         "null",
         "{" + GOOD + "}",
@@ -169,8 +181,8 @@ GOOD = '"route":"team-a/chat","uid":"u","version":"v","message":"m"'
 def test_a_line_of_the_quarantine_that_is_not_good_is_left_out(line: str) -> None:
     good = "{" + GOOD + ',"generation":1}'
     other = good.replace("chat", "other")
-    expected = {Key("team-a", name): Quarantined("u", 1, "v", "m") for name in ("chat", "other")}
-    assert read_state({"hosts": "", "quarantine": f"{good}\n{line}\n{other}\n"}).state.quarantined == expected
+    expected = {Key("team-a", name): Quarantined("u", 1, "i", "v", "m") for name in ("chat", "other")}
+    assert read_state({"hosts": "", "quarantine": f"{good}\n{line}\n{other}\n"}).state.refusals == Refusals(expected)
 
 
 def test_the_fullest_state_fits_into_a_config_map() -> None:
@@ -179,16 +191,16 @@ def test_the_fullest_state_fits_into_a_config_map() -> None:
     full = {f"{n:060d}.example.com": HostClaim(namespace, TIME) for n in range(count)}
     words = clean_words('"' * 10_000)
     jailed = {
-        Key(namespace, f"{n:063d}" + f".{'a' * 62}" * 3): Quarantined("u" * 36, 2**31, "0" * 12, words)
+        Key(namespace, f"{n:063d}" + f".{'a' * 62}" * 3): Quarantined("u" * 36, 2**31, "c" * 16, "0" * 12, words)
         for n in range(MAX_QUARANTINED + 5)
     }
-    state = BalancerState(full, jailed)
+    state = BalancerState(full, Refusals(jailed, Search("0" * 12, "1" * 17, "2" * 17, "3" * 12)))
     data = write_state(state)
     assert sum(len(text.encode()) for text in data.values()) < CONFIG_MAP_LIMIT - 16 * 1024
     read = read_state(data)
     assert read.whole
     assert read.state.hosts == full
-    assert sorted(read.state.quarantined) == sorted(jailed)[:MAX_QUARANTINED]
+    assert sorted(read.state.refusals.quarantined) == sorted(jailed)[:MAX_QUARANTINED]
 
 
 def test_ten_thousand_hosts_fit() -> None:

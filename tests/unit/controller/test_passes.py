@@ -18,7 +18,7 @@ from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.statuses import StatusKey, Target
 from wsroute.controller.writer import Writer
 from wsroute.dataplane import names
-from wsroute.dataplane.acknowledgement import Acknowledgement
+from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 from wsroute.graph.claims import HOLD
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
@@ -238,6 +238,32 @@ async def test_that_config_map_stays_told_while_the_api_server_does_not_answer()
     scene.cluster.fail = lambda verb, *_: UnavailableError("no answer") if verb == "create" else None
     assert await scene.make() == [RETRY]
     assert "rename or delete it" in scene.statuses.said(ConditionType.PROGRAMMED)[2]
+
+
+async def test_a_route_that_nginx_refuses_is_logged_and_counted_once_and_stands_in_the_state_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    await scene.until_settled()
+    config_map = scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)
+    version = config_map["metadata"]["annotations"][names.VERSION_ANNOTATION]
+    line = config_map["data"]["nginx.conf"].split("\n").index("        location = /ws {") + 1
+    words = f'nginx: [emerg] invalid "/ws" in /etc/wsroute/{version}.conf:{line}'
+    failure = Failure(version, "test", words)
+    said = Acknowledgement("", 4, 0, "1.31.3", ipv6=True, failure=failure)
+    scene.agents_say({"p0": said.to_json()})
+    scene.cluster.writes.clear()
+    await scene.until_settled()
+    await scene.make()
+    written = [name.partition("/")[2] for verb, _, name in scene.cluster.writes if verb == "apply"]
+    assert written == ["shared-state", "shared-nginx"]
+    assert scene.metrics.refusals._value.get() == 1
+    [record] = [record for record in caplog.records if "quarantined" in record.message]
+    assert words in record.message
+    assert (
+        "refused: the route is invalid"
+        in scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)["data"]["nginx.conf"]
+    )
 
 
 async def test_answers_of_gone_pods_are_taken_out_after_a_while() -> None:

@@ -168,12 +168,43 @@ def test_an_accepted_version_takes_newer_endpoints_along() -> None:
     assert stands(decision) == (InForce("v2", ("a", "b")), None)
 
 
-def test_a_refused_version_is_not_promoted_and_its_refusal_is_told() -> None:
-    pods = [pod("a", refused="v1"), pod("b")]
-    decision = decide(pods, desired="v1", in_force=InForce("v0", ALL), trial=Trial("v1", "a"))
-    assert stands(decision) == (InForce("v0", ALL), Trial("v1", "a"))
-    assert decision.failure == Failure("v1", "test", "nginx: [emerg] v1 is bad")
-    assert decision.look_again is None
+def test_what_one_pod_refuses_is_tried_by_each_other_one_and_then_rests() -> None:
+    force = InForce("v0", ALL)
+    one = decide([pod("a", refused="v1"), pod("b", sockets=5)], desired="v1", in_force=force, trial=Trial("v1", "a"))
+    assert stands(one) == (force, Trial("v1", "b"))
+    assert one.failure == Failure("v1", "test", "nginx: [emerg] v1 is bad")
+    pods = [pod("a", refused="v1"), pod("b", sockets=5, refused="v1")]
+    two = decide(pods, desired="v1", in_force=force, trial=Trial("v1", "b"))
+    assert stands(two) == (force, Trial("v1", "b"))
+    assert two.look_again is None
+
+
+def test_what_one_pod_refused_comes_in_force_when_another_one_takes_it() -> None:
+    pods = [pod("a", refused="v1"), pod("b", "v1"), pod("c")]
+    decision = decide(pods, desired="v1", in_force=InForce("v0", ALL), trial=Trial("v1", "b"))
+    assert decision.in_force is not None
+    assert decision.in_force.version == "v1"
+
+
+def test_the_only_pod_is_its_own_canary() -> None:
+    force = InForce("v0", ALL)
+    assert stands(decide([pod("a")], desired="v1", in_force=force)) == (force, Trial("v1", "a"))
+    refused = [pod("a", refused="v1")]
+    assert stands(decide(refused, desired="v1", in_force=force, trial=Trial("v1", "a"))) == (force, Trial("v1", "a"))
+    assert stands(decide(refused, desired="v2", in_force=force, trial=Trial("v1", "a"))) == (force, Trial("v2", "a"))
+    taken = [pod("a", "v2")]
+    assert stands(decide(taken, desired="v2", in_force=force, trial=Trial("v2", "a"))) == (InForce("v2", ALL), None)
+
+
+def test_the_only_pod_that_is_deleted_while_it_tries_leaves_the_version_to_those_that_start() -> None:
+    force = InForce("v0", ALL)
+    decision = decide([pod("b", "", ready=False)], desired="v1", in_force=force, trial=Trial("v1", "a"))
+    assert stands(decision) == (InForce("v1", ALL), None)
+
+
+def test_a_version_that_starting_pods_refuse_makes_way_for_the_next_at_once() -> None:
+    pods = [pod("a", "", refused="v1", ready=False), pod("b", "", refused="v1", ready=False)]
+    assert stands(decide(pods, desired="v2", in_force=InForce("v1", ALL))) == (InForce("v2", ALL), None)
 
 
 def test_a_newer_version_takes_the_place_of_a_refused_one() -> None:

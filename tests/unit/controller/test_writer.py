@@ -22,7 +22,7 @@ from wsroute.observability.metrics import Metrics
 
 BALANCER = Key("wsroute-system", "shared")
 BUNDLE = pack("events {}\n")
-FILE = generated.File(BUNDLE, "8080 9090", "s")
+FILE = generated.File(BUNDLE, "8080 9090", "s", "made-for")
 
 
 class World:
@@ -75,6 +75,7 @@ async def test_a_config_map_is_made_and_says_all_that_agents_need(world: World) 
         names.EPOCH_ANNOTATION: "1",
         names.LISTENER_PORTS_ANNOTATION: "8080 9090",
         names.STRUCTURE_ANNOTATION: "s",
+        names.MADE_FOR_ANNOTATION: "made-for",
         names.PODS_ANNOTATION: "a b",
         names.MAX_DRAINING_ANNOTATION: "3",
         names.DRAIN_TIMEOUT_ANNOTATION: "3600000",
@@ -207,7 +208,7 @@ async def test_who_does_not_lead_sends_nothing(world: World) -> None:
 @given(st.text(st.characters(codec="utf-8"), max_size=200), st.booleans())
 def test_what_is_written_is_what_is_read(text: str, large: bool) -> None:
     whole = text + "# filler\n" * (READABLE_LIMIT // 9 + 1) if large else text
-    file = generated.File(pack(whole), "8080", "")
+    file = generated.File(pack(whole), "8080", "", "")
     wanted = generated.wanted_in_force(BALANCER, InForce("v", ("*",)), file, epoch=3, since=None, terms=TERMS)
     raw = generated.apply_body(wanted, uid="u", version=4)
     known = parse_config_map(raw)
@@ -227,7 +228,7 @@ def test_what_a_hand_wrote_among_the_acknowledgements_is_left_out() -> None:
 
 @given(st.floats(0, 4e9), st.floats(0, 4e9), st.sampled_from(Cause))
 def test_times_are_read_as_they_were_written(moment: float, interval: float, cause: Cause) -> None:
-    file = generated.File(pack(""), "", "")
+    file = generated.File(pack(""), "", "", "")
     known, texts = None, []
     since: Reload | None = Reload(moment, cause, interval)
     for _ in range(2):

@@ -92,11 +92,11 @@ def test_versions_and_structures_follow_the_template() -> None:
 def test_the_lines_of_the_routes_are_known(template: str | None) -> None:
     result = rendered(template)
     lines = result.text.split("\n")
-    own = [lines[number - 1] for number in result.routes]
+    own = [lines[number - 1] for number in result.lines.routes]
     assert own[1:3] == ["    # team-a/chat", "    upstream team-a_chat_0 {"]
     assert own[-1] == "    }"
-    assert lines[result.routes.stop - 1 :][:1] == ["}"]
-    assert not any("team-a" in line for line in lines[: result.routes.start - 1])
+    assert lines[result.lines.routes.stop - 1 :][:1] == ["}"]
+    assert not any("team-a" in line for line in lines[: result.lines.routes.start - 1])
 
 
 MISPLACED = {

@@ -1,0 +1,90 @@
+"""How far a balancer's pods are with the present state of the balancer and of each route. Pure."""
+
+from dataclasses import replace
+
+from wsroute.cluster.objects import Key
+from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.versions import Versions
+from wsroute.dataplane.ir import RouteRef
+from wsroute.graph.conditions import RolloutView
+from wsroute.graph.memo import Memo
+
+
+class Progress:
+    """How far a balancer's pods are with the present state of the balancer and of each route.
+
+    A ready pod is current with a route when the version that it acknowledged serves the route as the desired one does.
+    Endpoints that it has yet to learn of don't count against it, unless it has fallen silent.
+    """
+
+    def __init__(self, plan: BalancerPlan, versions: Versions, memo: Memo) -> None:
+        self._versions = versions
+        self._memo = memo
+        self._desired = versions.get(plan.desired) if plan.desired else None
+        self._akin = versions.akin(plan.desired) if plan.desired else frozenset()
+        self._total = len(plan.pods)
+        failure = plan.decision.failure if plan.decision is not None else None
+        self._failure = failure.message if failure is not None else None
+        released = plan.released
+        self._hold = released.hold.message if released is not None and released.hold is not None else ""
+        self._released = versions.get(released.version) if released is not None else None
+        self._standing = released.version if released is not None else ""
+        self._waiting = plan.waiting
+        self._quarantined = plan.refusals.quarantined
+        self._held = plan.withheld.held
+        owing = plan.decision.owing if plan.decision is not None else {}
+        self._runs: list[str] = []
+        """For each ready pod the version that counts for it, empty when none does."""
+        for pod in plan.pods:
+            if pod.ready:
+                version = pod.said.version if pod.said is not None else ""
+                silent = pod.name in owing and owing[pod.name].is_silent
+                self._runs.append("" if silent and version != plan.desired else version)
+        # What differs in endpoints only has the same fingerprints.
+        self._all_akin = bool(plan.desired) and all(version in self._akin for version in self._runs)
+        self._all = RolloutView(len(self._runs), len(self._runs), self._total, self._failure)
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal for two passes over one graph in which nothing else is to be said of any pod."""
+        return (
+            *(self._runs, self._desired, self._total, self._failure),
+            *(self._hold, self._standing, self._waiting),
+            *(self._quarantined, self._held),
+        )
+
+    def of_balancer(self) -> RolloutView:
+        """With the balancer as a whole."""
+        return self._view(sum(version in self._akin for version in self._runs), self._hold)
+
+    def of_route(self, route: Key) -> RolloutView:
+        """With one route."""
+        reference = RouteRef(*route)
+        if route in self._quarantined:
+            return replace(self._view(0), quarantined=self._quarantined[route])
+        if reference in self._held:
+            return replace(self._view(0), is_held=True)
+        if self._all_akin:
+            return self._all
+        if self._desired is None:
+            return self._view(0)
+        wanted = self._desired.fingerprints(self._memo).get(reference)
+        current = 0
+        stands = self._stands(reference, wanted)
+        for version in self._runs:
+            known = self._versions.get(version)
+            if known is not None:
+                current += wanted is not None and known.fingerprints(self._memo).get(reference) == wanted
+            else:
+                current += stands and version == self._standing
+        # What is on its way already is not held, though something else is.
+        return self._view(current, "" if stands else self._hold)
+
+    def _stands(self, reference: RouteRef, wanted: str | None) -> bool:
+        """Whether the version that the rollout is for serves a route as the desired one does."""
+        if self._released is not None:
+            return wanted is not None and self._released.fingerprints(self._memo).get(reference) == wanted
+        return self._waiting is not None and reference not in self._waiting
+
+    def _view(self, current: int, hold: str = "") -> RolloutView:
+        return RolloutView(len(self._runs), current, self._total, self._failure, hold)
