@@ -257,7 +257,8 @@ def _generated() -> Iterator[Row]:
     for kind in SPECS:
         for leaf in leaves(kind):
             if leaf.grammar is DURATION:
-                yield Row("D1", leaf.path, R, "no duration", _NO_DURATION, kind=kind)
+                values = tuple(text for text in _NO_DURATION if text != "0s" or not leaf.may_be_none)
+                yield Row("D1", leaf.path, R, "no duration", values, kind=kind)
             elif leaf.words:
                 word = leaf.words[0]
                 near = (word.swapcase(), f"{word}\n", f"{word} ", f"{word};", f"x{word}", word * 2, "", 1, True, [word])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from wsroute.api.fields import Duration, IntOrText, LabelMap, Model, Text
+from wsroute.api.fields import Duration, IntOrText, LabelMap, Model, Pause, Text
 from wsroute.api.grammar import Grammar
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec, WebSocketRouteSpec
 from wsroute.api.values import DURATION
@@ -28,6 +28,8 @@ class Leaf:
     example: Any
     grammar: Grammar | None = None
     words: tuple[str, ...] = ()
+    may_be_none: bool = False
+    """Of a duration: whether ``0s`` is one."""
 
     @property
     def is_text(self) -> bool:
@@ -66,8 +68,8 @@ def _leaf(annotation: Any, path: str, notes: tuple[Any, ...]) -> Leaf:
                 return Leaf(path, grammar.example, grammar)
             case LabelMap():
                 return Leaf(path, {"example.com/team": "yes"})
-    if annotation is Duration:
-        return Leaf(path, DURATION.example, DURATION)
+    if isinstance(annotation, type) and issubclass(annotation, Duration):
+        return Leaf(path, DURATION.example, DURATION, may_be_none=issubclass(annotation, Pause))
     if get_origin(annotation) is Literal:
         return Leaf(path, get_args(annotation)[0], words=get_args(annotation))
     minimum = next((note.ge for note in notes if hasattr(note, "ge")), 1)
