@@ -24,7 +24,6 @@ from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, T
 from wsroute.controller.standing import compare, means, unpacked
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
-from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.main_template import describe_unusable
 from wsroute.dataplane.withholding import Withheld
@@ -154,7 +153,7 @@ def plan_balancer(
             evidence = making.evidence_of(nginx, following, pods, memo)
             settled = making.settle_refusals(node, wished, state.refusals, evidence, nginx, memo, parts)
             made = making.make(node, wished, settled.withheld, memo)
-        except (EmitError, BundleError) as error:
+        except EmitError as error:
             obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
         refused = making.refused_template(pods, asked, memo)
         if refused is not None:
@@ -162,9 +161,7 @@ def plan_balancer(
             state = replace(state, refused_template=refused)
             return plan_balancer(node, snapshot, memo, parts, state=state, epoch=epoch, now=now, wall=wall, trust=trust)
     if settled.refusals != state.refusals:
-        state = replace(
-            state, refusals=settled.refusals
-        )  # else it stays the same object, which need not be written anew
+        state = replace(state, refusals=settled.refusals)
     decision: Decision | None = None
     published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
     released: Released | None = None

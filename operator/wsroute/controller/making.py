@@ -13,13 +13,14 @@ from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated
 from wsroute.controller.generated import File
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
-from wsroute.controller.quarantine import Settled, View, settle
+from wsroute.controller.quarantine import NoRoomError, Settled, View, settle
 from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Owing
 from wsroute.controller.standing import StandingMemo
 from wsroute.controller.versions import Versions
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
+from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed, describe_refused, find_main_template, still_refused
 from wsroute.dataplane.withholding import Withheld, withhold
@@ -33,6 +34,12 @@ from wsroute.nginx.sandbox import TemplateRefusedError
 
 _FILES: Final = 6
 """Files of one balancer that are kept: what is in force, what is tried, and what may be next."""
+
+
+TOO_LARGE: Final = (
+    "The balancer has no room for this route, the largest one of the namespace that takes most of it: give it fewer or "
+    "shorter paths, or fewer hosts, or use another balancer."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +134,20 @@ def _made_for(node: BalancerNode) -> str:
 
 
 def make(node: BalancerNode, wished: Configuration, withheld: Withheld, memo: BalancerMemo) -> Made:
-    """The file without what is withheld. Raises EmitError and BundleError."""
+    """The file without what is withheld. Raises EmitError, with the route that has to give way where the file would be
+    too large."""
     made_for = _made_for(node)
     for made in memo.made.values():
         same = made.withheld == withheld and made.withheld.base is withheld.base
         if same and made.wished is wished and made.file.made_for == made_for:
             return made
     configuration, rendered, unusable = _render(withhold(wished, withheld), memo)
-    file = generated.make_file(rendered, configuration, made_for=made_for)
+    try:
+        file = generated.make_file(rendered, configuration, made_for=made_for)
+    except BundleError as error:
+        # Not everybody's change shall wait for the one who takes most of the room.
+        route = rendered.lines.largest_route()
+        raise NoRoomError(f"{TOO_LARGE} {error}", route=route) from error
     memo.made.pop(rendered.version, None)
     made = Made(wished, withheld, configuration, rendered.version, file, rendered.lines, unusable)
     memo.made[made.version] = made
@@ -185,7 +198,7 @@ def settle_refusals(
     memo: BalancerMemo,
     parts: Memo,
 ) -> Settled:
-    """What follows from all refusals so far. Raises EmitError and BundleError."""
+    """What follows from all refusals so far. Raises EmitError."""
     view = View(
         node=node,
         wished=wished,

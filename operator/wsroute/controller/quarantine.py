@@ -43,6 +43,10 @@ STEPS: Final = 1_000
 """Steps within one pass, each of which needs another word of a pod; far more than there can be."""
 
 
+class NoRoomError(EmitError):
+    """A file is too large to be published. ``route`` has to give way, wholly: the withdrawn form takes room as well."""
+
+
 class Candidate(Protocol):
     """A file that could be tried. ``structure`` is the same for files that differ in endpoints only."""
 
@@ -388,10 +392,11 @@ def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
         return replace(refusals, quarantined={**refusals.quarantined, **left_out})
     if not view.own_is_taken and view.standing.has(route):
         return refusals
-    return _convict(refusals, route, Refused(Failure(UNWRITTEN, "test", str(error)), ()), view)
+    refused = Refused(Failure(UNWRITTEN, "test", str(error)), ())
+    return _convict(refusals, route, refused, view, left_out=isinstance(error, NoRoomError))
 
 
-def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View) -> Refusals:
+def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View, *, left_out: bool = False) -> Refusals:
     if len(refusals.quarantined) >= MAX_QUARANTINED:
         return refusals
     node = view.routes[route]
@@ -401,7 +406,7 @@ def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View) 
         identity=view.identity(route),
         version=refused.failure.version,
         message=clean_words(refused.failure.message),
-        left_out=not node.accepted,  # what it has then is the withdrawn form already
+        left_out=left_out or not node.accepted,  # what it has then is the withdrawn form already
     )
     search = refusals.search
     if search is not None:

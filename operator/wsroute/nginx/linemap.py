@@ -1,5 +1,6 @@
 """Which route a line of a rendered file comes from: nginx names the line at which it stopped reading."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -51,6 +52,18 @@ class LineMap:
             for index, server in enumerate(self._configuration.servers)
             if any(location.route == route for location in server.locations)
         ]
+
+    def largest_route(self) -> RouteRef | None:
+        """The route with most text, of the namespace with most text: who has to give way when a file gets too large."""
+        sizes: defaultdict[RouteRef, int] = defaultdict(int)
+        first = len(self._configuration.upstreams)
+        for server, block in zip(self._configuration.servers, self._blocks[first:], strict=True):
+            for location in server.locations:
+                sizes[location.route] += len(block) // len(server.locations)
+        shares: defaultdict[str, int] = defaultdict(int)
+        for route, size in sizes.items():
+            shares[route.namespace] += size
+        return max(sizes, key=lambda route: (shares[route.namespace], sizes[route], route), default=None)
 
     def _owners(self, index: int, line: int) -> tuple[RouteRef, ...]:
         upstreams, servers = self._configuration.upstreams, self._configuration.servers

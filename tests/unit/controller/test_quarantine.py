@@ -23,9 +23,9 @@ from wsroute.controller import generated
 from wsroute.controller.balancing import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
-from wsroute.dataplane import names
+from wsroute.dataplane import bundle, names
 from wsroute.dataplane.acknowledgement import Failure
-from wsroute.dataplane.bundle import FILE_KEY
+from wsroute.dataplane.bundle import FILE_KEY, Bundle, BundleError
 from wsroute.graph.model import GraphSettings
 from wsroute.nginx import views
 from wsroute.nginx.quoting import EmitError, Identifier, LocationPath
@@ -480,6 +480,29 @@ def test_there_is_a_limit_beyond_which_the_version_is_refused_as_a_whole(
     here.settle()
     assert len(here.quarantined()) == 3
     assert here.served(here.pods["p0"].text) == {"old"}
+
+
+def test_who_takes_most_of_the_room_gives_way_when_there_is_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is too large can't be published at all: nobody's change would go out any more."""
+    here = scene("old", "small")
+    here.always = {"old", "small"}
+    room = len(here.pods["p0"].text) + 12_000
+
+    def pack(text: str) -> Bundle:
+        if len(text) > room:
+            raise BundleError(f"The configuration has {len(text)} bytes.")
+        return bundle.pack(text)
+
+    monkeypatch.setattr(generated, "pack", pack)
+    for number in range(60):
+        here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com")
+    here.world.route("new")
+    here.settle()
+    crowd = {key for key in here.refusals().quarantined if key.namespace == "team-b"}
+    assert 0 < len(crowd) < 60
+    assert here.quarantined() == {key.name for key in crowd}
+    assert here.condition("new").status
+    assert "has no room for this route" in here.refusals().quarantined[min(crowd)].message
 
 
 @pytest.mark.parametrize(("everywhere", "left_out"), [(False, False), (True, True)])
