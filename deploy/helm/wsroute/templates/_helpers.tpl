@@ -75,7 +75,7 @@ priorityClassName: {{ . }}
   verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{- define "wsroute.egress.apiServer" -}}
