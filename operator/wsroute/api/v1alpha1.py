@@ -12,7 +12,8 @@ so the functions here take every JSON value, and none raises.
 from typing import Final
 
 from wsroute.api import values
-from wsroute.api.balancer import AllowedRoutes, LabelSelector, Listener, WebSocketBalancerSpec
+from wsroute.api.allowed import AllowedRoutes, LabelSelector
+from wsroute.api.balancer import Listener, WebSocketBalancerSpec
 from wsroute.api.common import idle_is_too_short
 from wsroute.api.conditions import Problem
 from wsroute.api.fields import Duration
