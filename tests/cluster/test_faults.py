@@ -174,4 +174,6 @@ async def test_all_that_was_asked_for_meanwhile_was_allowed(system: System) -> N
     asked = {request for request, _ in system.proxy.requests}
     assert {request.user.rpartition(":")[2] for request in asked} == {"wsroute-operator", "wsroute-agent"}
     assert not_granted(asked, grants_of(manifests)) == set()
-    assert {request for request, status in system.proxy.requests if status == 403} == set()
+    # A namespace that is being deleted, as earlier tests' ones are, takes no Events any more.
+    refused = {request for request, status in system.proxy.requests if status == 403}
+    assert {request for request in refused if request.resource != "events"} == set()

@@ -88,7 +88,7 @@ async def test_the_version_in_force_is_edited_by_hand(stack: Stack, edit: Any) -
             found = [item for item in listing.items if item["metadata"]["name"] == name]
             assert found, f"there is no {name}"
             now = found[0]
-            assert now["metadata"]["annotations"].get(VERSION_ANNOTATION) not in (None, "0" * 12)
+            assert now["metadata"].get("annotations", {}).get(VERSION_ANNOTATION) not in (None, "0" * 12)
             assert now.get("data") not in ({"nginx.conf": "nonsense;"}, None)
 
         await eventually(healed, within=10)

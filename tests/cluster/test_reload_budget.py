@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from localcluster import api, install
 from tests.support.handshake import ask, echo
 from tests.support.stack import BalancerPod, Stack, eventually
-from wsroute.kube.port import BALANCERS, EVENTS, Json
+from wsroute.kube.port import BALANCERS, EVENTS, NAMESPACES, Json
 
 GENERATIONS = 2
 
@@ -173,7 +173,14 @@ async def closed(connections: list[ClientConnection]) -> None:
                 await connection.recv()
 
 
+async def nobody_leaves(stack: Stack) -> None:
+    """No namespace of an earlier test is being deleted: its endpoints would go meanwhile, and removals can't wait."""
+    for namespace in (await stack.client.list(NAMESPACES)).items:
+        assert namespace["status"]["phase"] == "Active", namespace["metadata"]["name"]
+
+
 async def test_changes_in_quick_succession_are_brought_in_together(stack: Stack, budgeted: None) -> None:
+    await eventually(lambda: nobody_leaves(stack), within=120)
     await stack.backend()
     await stack.route()
     await stack.condition("chat", "Ready")
