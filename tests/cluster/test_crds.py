@@ -139,6 +139,18 @@ SAME_SENTENCE: list[tuple[str, Json, str, str]] = [
     (BALANCER, balancer(reload={"minInterval": "99999h"}), "spec.reload.minInterval", "at most 2147483647ms"),
     (BALANCER, balancer(reload={"drainTimeout": "0s"}), "spec.reload.drainTimeout", "at least 1ms"),
     (BALANCER, balancer(reload={"drainTimeout": "4s"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
+    (
+        BALANCER,
+        balancer(reload={"strategy": "Restart", "maxDrainingGenerations": 3}),
+        "spec.reload.maxDrainingGenerations",
+        "means nothing with strategy Restart",
+    ),
+    (
+        BALANCER,
+        balancer(reload={"strategy": "Restart", "drainTimeout": "1h"}),
+        "spec.reload.drainTimeout",
+        "means nothing with strategy Restart",
+    ),
     (BALANCER, balancer(reload={"minInterval": "2h"}), "spec.reload.drainTimeout", "not be shorter than minInterval"),
     (BALANCER, balancer(deploymentRef={"name": "A"}), "spec.deploymentRef.name", "lower-case letters"),
     (BALANCER, namespaces(**{"from": "Selector"}), "spec.allowedRoutes.namespaces.selector", "and only then"),

@@ -102,8 +102,21 @@ class Listener(Model):
         return {"ws": 80, "wss": 443}[self.public.scheme]
 
 
+_RESTARTS: Final = "has(self.strategy) && self.strategy == 'Restart'"
+
+
 def _drained_too_soon(reload: "Reload") -> Iterable[str]:
-    return [".drainTimeout"] if reload.drains_for < reload.interval else []
+    return [".drainTimeout"] if not reload.restarts and reload.drains_for < reload.interval else []
+
+
+def _means_nothing(field: str, name: str) -> Rule:
+    """What is about draining generations must be left out where there are none."""
+    return Rule(
+        cel=f"!({_RESTARTS}) || !has(self.{field})",
+        sentence=f"{field} means nothing with strategy Restart, where no pod reloads: leave it out",
+        broken=lambda reload: [f".{field}"] if reload.restarts and name in reload.model_fields_set else [],
+        field=f".{field}",
+    )
 
 
 class Reload(Model):
@@ -112,15 +125,19 @@ class Reload(Model):
     The worker processes from before a reload finish their sockets: they are one draining generation.
     """
 
-    strategy: Literal["InPlace"] = Field(
+    strategy: Literal["InPlace", "Restart"] = Field(
         default="InPlace",
-        description="InPlace (when left out): each pod's agent reloads its nginx, one canary pod first.",
+        description=(
+            "InPlace (when left out): each pod's agent reloads its nginx, one canary pod first. Restart: for a "
+            "Deployment without the agent, whose pods are replaced; that closes the sockets that outlive the old pods' "
+            "grace period."
+        ),
     )
     min_interval: Pause | None = Field(
         default=None,
         description=(
             "Least time between two reloads; what changes meanwhile is brought in together. An isolated change goes at "
-            "once, and so does the removal of an endpoint. 5s when left out; 0s is none."
+            "once, and so does the removal of an endpoint, but not with strategy Restart. 5s when left out; 0s is none."
         ),
     )
     max_draining_generations: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -141,7 +158,7 @@ class Reload(Model):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel=(
-                f"(has(self.drainTimeout) ? {cel_duration('self.drainTimeout')} "
+                f"{_RESTARTS} || (has(self.drainTimeout) ? {cel_duration('self.drainTimeout')} "
                 f": duration('{DEFAULT_DRAIN_TIMEOUT}')) >= "
                 f"(has(self.minInterval) ? {cel_duration('self.minInterval')} "
                 f": duration('{DEFAULT_MIN_INTERVAL}'))"
@@ -153,7 +170,14 @@ class Reload(Model):
             broken=_drained_too_soon,
             field=".drainTimeout",
         ),
+        _means_nothing("maxDrainingGenerations", "max_draining_generations"),
+        _means_nothing("drainTimeout", "drain_timeout"),
     )
+
+    @property
+    def restarts(self) -> bool:
+        """Whether pods are replaced, in place of reloading."""
+        return self.strategy == "Restart"
 
     @property
     def interval(self) -> Duration:

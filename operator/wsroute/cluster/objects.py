@@ -171,7 +171,9 @@ class Pod:
     """A pod of a balancer's Deployment: only those that ``app``-select as such are listed.
 
     ``addresses`` are its IP addresses in their canonical text, none when it has ended: then others may have them.
-    ``ready`` is its Ready condition, ``terminating`` says that it has a deletionTimestamp.
+    ``ready`` is its Ready condition, ``terminating`` says that it has a deletionTimestamp. ``version`` is the
+    annotation ``wsroute.dev/version``, which strategy Restart has in the pod template. ``init_failure`` are the last
+    words of an init container that failed.
     """
 
     meta: Meta
@@ -179,16 +181,33 @@ class Pod:
     addresses: tuple[str, ...]
     ready: bool
     terminating: bool
+    version: str = ""
+    init_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a Deployment's rollout is. ``observed`` is the generation that it counts for; ``is_stalled`` says that
+    its progressDeadlineSeconds are over. ``replicas`` counts old pods too."""
+
+    observed: int = 0
+    replicas: int = 0
+    updated: int = 0
+    available: int = 0
+    is_stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A balancer's Deployment: desired and ready replicas and the selector's matchLabels."""
+    """A balancer's Deployment: desired and ready replicas and the selector's matchLabels. ``version`` is the annotation
+    ``wsroute.dev/version`` of its pod template."""
 
     meta: Meta
     replicas: int
     ready_replicas: int
     selector: Mapping[str, str]
+    version: str = ""
+    progress: Progress = Progress()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from wsroute.cluster.objects import (
     Node,
     PathClaim,
     Pod,
+    Progress,
     Route,
     Service,
     ServicePort,
@@ -38,6 +39,11 @@ from wsroute.cluster.objects import (
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 MANAGED_BY_LABEL: Final = "endpointslice.kubernetes.io/managed-by"
+
+VERSION_ANNOTATION: Final = "wsroute.dev/version"
+
+MAX_WORDS: Final = 4_096
+"""Letters of a container's last words that are kept, as many as a kubelet keeps."""
 
 MAX_CLAIMS: Final = 64
 """Hosts, and paths, that are read out of a spec that does not parse."""
@@ -145,7 +151,21 @@ def parse_pod(raw: object) -> Pod | None:
             for condition in _mappings(status.get("conditions"))
         ),
         terminating=bool(_text(metadata, "deletionTimestamp")),
+        version=_strings(metadata.get("annotations")).get(VERSION_ANNOTATION, ""),
+        init_failure=_init_failure(status),
     )
+
+
+def _init_failure(status: Mapping[str, Any]) -> str:
+    """The last words of the first init container that failed, also while it waits to be tried again."""
+    for container in _mappings(status.get("initContainerStatuses")):
+        for moment in ("state", "lastState"):
+            ended = _mapping(_mapping(container.get(moment)).get("terminated"))
+            if ended and _integer(ended.get("exitCode"), default=0) != 0:
+                return (_text(ended, "message") or _text(ended, "reason"))[:MAX_WORDS]
+            if moment == "state" and ended:
+                break  # it has succeeded since
+    return ""
 
 
 def parse_node(raw: object) -> Node | None:
@@ -164,12 +184,24 @@ def parse_deployment(raw: object) -> Deployment | None:
     meta = _meta(source)
     if meta is None:
         return None
-    spec = _mapping(source.get("spec"))
+    spec, status = _mapping(source.get("spec")), _mapping(source.get("status"))
+    template = _mapping(_mapping(spec.get("template")).get("metadata"))
     return Deployment(
         meta=meta,
         replicas=_integer(spec.get("replicas"), default=1),
-        ready_replicas=_integer(_mapping(source.get("status")).get("readyReplicas"), default=0),
+        ready_replicas=_integer(status.get("readyReplicas"), default=0),
         selector=_strings(_mapping(spec.get("selector")).get("matchLabels")),
+        version=_strings(template.get("annotations")).get(VERSION_ANNOTATION, ""),
+        progress=Progress(
+            observed=_integer(status.get("observedGeneration"), default=0),
+            replicas=_integer(status.get("replicas"), default=0),
+            updated=_integer(status.get("updatedReplicas"), default=0),
+            available=_integer(status.get("availableReplicas"), default=0),
+            is_stalled=any(
+                condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
+                for condition in _mappings(status.get("conditions"))
+            ),
+        ),
     )
 
 

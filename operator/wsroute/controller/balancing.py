@@ -12,7 +12,7 @@ from wsroute.api.conditions import Problem
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.cluster.quarantine import Refusals
-from wsroute.controller import generated, making, rollout
+from wsroute.controller import generated, making, restarting, rollout
 from wsroute.controller.budget import Reload, Terms, describe_backlog, terms_of, to_text
 from wsroute.controller.definition import Trust
 from wsroute.controller.generated import File, Wanted, ours
@@ -20,6 +20,7 @@ from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.quarantine import Settled
 from wsroute.controller.release import Published, Released, release
 from wsroute.controller.remembering import StateMemo
+from wsroute.controller.restarting import Restart, Step
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Inputs, Trial
 from wsroute.controller.standing import compare, means, unpacked
 from wsroute.dataplane import names
@@ -54,8 +55,8 @@ class BalancerPlan:
     ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of the agents' ConfigMap
     whose pods are not there. ``released`` is what the rollout is for, which is not the desired version while that has
     to wait for the reload budget. ``backlog`` says which pod has no room for another reload. ``refusals`` are
-    remembered, ``withheld`` is what follows from them, and from ``blamed`` something was concluded. ``now`` is seconds
-    since the epoch.
+    remembered, ``withheld`` is what follows from them, and from ``blamed`` something was concluded. ``restart`` follows
+    the writes, with strategy Restart. ``now`` is seconds since the epoch.
     """
 
     node: BalancerNode
@@ -66,6 +67,7 @@ class BalancerPlan:
     held: str
     decision: Decision | None
     writes: tuple[Write, ...]
+    restart: Restart | None
     agents: Write
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
@@ -134,13 +136,15 @@ def plan_balancer(
     nginx = ours(maps.get(Key(own.namespace, names.nginx_name(own.name))), own)
     following = ours(maps.get(Key(own.namespace, names.next_name(own.name))), own)
     agents = ours(maps.get(Key(own.namespace, names.agents_name(own.name))), own)
-    said = generated.read_acknowledgements(agents)
+    restarts = restarting.applies(node)
+    tried = None if restarts else following
+    said = restarting.acknowledgements(node.pods) if restarts else generated.read_acknowledgements(agents)
     pods = tuple(
         BalancerPod(pod.meta.key.name, pod.ready, said.get(pod.meta.key.name))
         for pod in node.pods
         if not pod.terminating
     )
-    in_force, trial = generated.read_in_force(nginx), generated.read_trial(following)
+    in_force, trial = generated.read_in_force(nginx), generated.read_trial(tried)
     recorded = generated.read_definition(nginx)
     known = trust.knows(recorded)
     asked, problem, state = making.main_template(node, maps, state)
@@ -150,7 +154,7 @@ def plan_balancer(
     wished = making.wish(node, said, asked, memo, parts) if known else None
     if wished is not None:
         try:
-            evidence = making.evidence_of(nginx, following, pods, memo)
+            evidence = making.evidence_of(nginx, tried, pods, memo)
             settled = making.settle_refusals(node, wished, state.refusals, evidence, nginx, memo, parts)
             made = making.make(node, wished, settled.withheld, memo)
         except EmitError as error:
@@ -163,6 +167,7 @@ def plan_balancer(
     if settled.refusals != state.refusals:
         state = replace(state, refusals=settled.refusals)
     decision: Decision | None = None
+    step: Step | None = None
     published = Published(in_force, generated.read_since(nginx), trial, generated.read_since(following))
     released: Released | None = None
     waiting: frozenset[RouteRef] | None = None
@@ -182,19 +187,36 @@ def plan_balancer(
             means(memo.standing, memo.versions, memo.rendered, (nginx, following)),
             now=wall,
         )
-        waiting = compare(memo.standing, memo.versions, released, made.version, made.file, (nginx, following))
         if released.full is not None and not released.full.coming:
             backlog = describe_backlog(released.full, terms, waiting=released.hold is not None)
-        inputs = Inputs(
-            desired=released.version,
-            akin=memo.versions.akin(released.version),
-            in_force=in_force,
-            trial=whole,
-            pods=pods,
-            now=now,
-            owing=memo.owing,
-        )
-        decision = rollout.step(inputs)
+        if restarts:
+            step = restarting.step(
+                restarting.Inputs(
+                    wanted=made.version,
+                    released=released.version,
+                    in_force=in_force,
+                    good=restarting.read_good(following),
+                    refused=restarting.read_refused(nginx),
+                    deployment=node.deployment,
+                    pods=node.pods,
+                )
+            )
+            decision = step.decision
+            if step.refused is not None:
+                released = replace(released, version=step.in_force.version)
+        else:
+            decision = rollout.step(
+                Inputs(
+                    desired=released.version,
+                    akin=memo.versions.akin(released.version),
+                    in_force=in_force,
+                    trial=whole,
+                    pods=pods,
+                    now=now,
+                    owing=memo.owing,
+                )
+            )
+        waiting = compare(memo.standing, memo.versions, released, made.version, made.file, (nginx, following))
         if made.unusable:
             problem = describe_unusable(made.unusable)
         memo.owing = decision.owing
@@ -208,9 +230,11 @@ def plan_balancer(
             epoch=epoch,
             terms=terms,
             definition=trust.trusted or recorded,
+            step=step,
         )
         making.forget(made, nginx, following, memo)
         standing = {each.version for each in (decision.in_force, decision.trial) if each is not None}
+        standing |= {step.good} if step is not None and step.good is not None else set()
         memo.standing.files = {version: file for version, file in memo.standing.files.items() if version in standing}
     return BalancerPlan(
         node=node,
@@ -222,6 +246,7 @@ def plan_balancer(
         decision=decision,
         # While it is not known which routes there are, no host counts as given up.
         writes=(*_state_write(node, state if known and node.spec else None, maps, memo.state, epoch=epoch), *writes),
+        restart=restarting.restart(node, step) if step is not None else None,
         agents=Write(generated.wanted_agents(own), agents),
         gone=_gone(agents, own, snapshot),
         pods=pods,
@@ -285,9 +310,10 @@ def _writes(
     epoch: int,
     terms: Terms,
     definition: str,
+    step: Step | None,
 ) -> tuple[Write, ...]:
-    """The version in force comes first: a canary is released only when it finds its version there. ``since`` goes with
-    what was not published before."""
+    """The version in force comes first: a canary is released only when it finds its version there. With strategy
+    Restart it is the last good one. ``since`` goes with what was not published before."""
     nginx, following = maps
     writes = []
     in_force, trial = decision.in_force, decision.trial
@@ -301,8 +327,14 @@ def _writes(
         wanted = generated.wanted_in_force(
             own, in_force, file, epoch=epoch, since=when, terms=terms, definition=definition
         )
+        if step is not None:
+            remembered = restarting.refused_annotation(step.refused)
+            wanted = replace(wanted, annotations={**wanted.annotations, **remembered})
         writes.append(Write(wanted, nginx))
-    if trial is not None:
+    if step is not None and step.good is not None:
+        good = generated.wanted_good(own, step.good, files[step.good], epoch=epoch)
+        writes.insert(0, Write(good, following))
+    elif trial is not None:
         again = published.trial is not None and published.trial.version == trial.version
         when = published.trial_since if again else since
         writes.append(

@@ -56,6 +56,8 @@ class Terms:
     drain_timeout: float
     min_interval_text: str
     drain_timeout_text: str
+    removals_wait: bool = False
+    """With strategy Restart nothing goes out of turn: each time it does, all sockets are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def terms_of(spec: WebSocketBalancerSpec) -> Terms:
         drain_timeout=seconds(reload.drains_for),
         min_interval_text=reload.interval.text,
         drain_timeout_text=reload.drains_for.text,
+        removals_wait=reload.restarts,
     )
 
 
@@ -123,7 +126,7 @@ def judge(cause: Cause, *, terms: Terms, last: Reload | None, full: Full | None,
     until = last.interval_from + terms.min_interval
     if now >= until:
         return Go()
-    if cause is Cause.REMOVAL:
+    if cause is Cause.REMOVAL and not terms.removals_wait:
         return Go(alone=True)
     message = (
         f"Reloads keep {terms.min_interval_text} apart (spec.reload.minInterval of the balancer), and the last one was "

@@ -93,6 +93,11 @@ def wanted_trial(balancer: Key, trial: Trial, file: File, *, epoch: int, since: 
     return _next(balancer, annotations, file.bundle)
 
 
+def wanted_good(balancer: Key, version: str, file: File, *, epoch: int) -> Wanted:
+    """``<balancer>-nginx-next`` with strategy Restart: the last good version. No canary is named, not even nobody."""
+    return _next(balancer, _identity(version, file, epoch), file.bundle)
+
+
 def wanted_no_trial(balancer: Key, *, epoch: int) -> Wanted:
     """``<balancer>-nginx-next`` while nothing is tried: it holds no file and an empty version."""
     annotations = {**_identity("", NO_FILE, epoch), names.CANARY_ANNOTATION: ""}
@@ -238,7 +243,7 @@ def read_definition(config_map: ConfigMap | None) -> str:
 
 def read_trial(config_map: ConfigMap | None) -> Trial | None:
     """The version under canary; None when there is none."""
-    if config_map is None:
+    if config_map is None or names.CANARY_ANNOTATION not in config_map.annotations:
         return None
     version = config_map.annotations.get(names.VERSION_ANNOTATION, "")
     return Trial(version, config_map.annotations.get(names.CANARY_ANNOTATION, "")) if version else None

@@ -14,7 +14,7 @@ from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
-from wsroute.controller.writer import Outcome, Writer, describe_foreign
+from wsroute.controller.writer import Outcome, Writer, describe_foreign, describe_unpatched
 from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
@@ -78,7 +78,7 @@ class Passes:
         self._gone: dict[tuple[Key, str], float] = {}
         """Since when an agent's answer has no pod."""
         self._blocked: dict[Key, str] = {}
-        """What to say of the balancers for which somebody else's ConfigMap is in the way."""
+        """What to say of the balancers for which somebody else's ConfigMap, or a missing right, is in the way."""
         self._refused: dict[Key, str] = {}
         """The last version, or main template, of each balancer that was refused: each counts once."""
         self._quarantined: dict[Key, frozenset[Key]] = {}
@@ -145,7 +145,7 @@ class Passes:
     async def _write(self, plan: BalancerPlan) -> float:
         """Bring the ConfigMaps of one balancer about, in their order. The agents' one comes first: they may change it,
         not make it."""
-        outcome = Outcome.UNCHANGED
+        outcome = restarted = Outcome.UNCHANGED
         self._tell_blame(plan)
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
         foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
@@ -156,9 +156,13 @@ class Passes:
                     foreign = write.wanted.key
                 break
             self._count_step(plan, write)
+        if plan.restart is not None and outcome in (Outcome.UNCHANGED, Outcome.WRITTEN):
+            outcome = restarted = await self._writer.restart(plan.restart)  # its pods find their file by now
         balancer = plan.node.key
         if foreign is not None:
             self._blocked[balancer] = describe_foreign(foreign)
+        elif restarted is Outcome.REFUSED and plan.restart is not None:
+            self._blocked[balancer] = describe_unpatched(plan.restart.deployment.meta.key)
         elif not (outcome.again or made.again):
             self._blocked.pop(balancer, None)
         if outcome.again or made.again:

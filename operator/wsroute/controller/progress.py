@@ -25,6 +25,7 @@ class Progress:
         self._total = len(plan.pods)
         failure = plan.decision.failure if plan.decision is not None else None
         self._failure = failure.message if failure is not None else None
+        self._is_stall = plan.decision is not None and plan.decision.is_stall
         released = plan.released
         self._hold = released.hold.message if released is not None and released.hold is not None else ""
         self._released = versions.get(released.version) if released is not None else None
@@ -87,4 +88,4 @@ class Progress:
         return self._waiting is not None and reference not in self._waiting
 
     def _view(self, current: int, hold: str = "") -> RolloutView:
-        return RolloutView(len(self._runs), current, self._total, self._failure, hold)
+        return RolloutView(len(self._runs), current, self._total, self._failure, hold, is_stall=self._is_stall)

@@ -105,6 +105,8 @@ class Decision:
     failure: Failure | None
     look_again: float | None
     owing: Mapping[str, Owing]
+    is_stall: bool = False
+    """Whether the failure is that a Deployment made no progress, and not nginx's refusal."""
 
 
 def step(inputs: Inputs) -> Decision:

@@ -62,7 +62,7 @@ def compare(
 ) -> frozenset[RouteRef] | None:
     """The routes that wait for the desired version while one stands that was made elsewhere; None when no such one
     does, or when it can't be told."""
-    if released.hold is None or versions.get(released.version) is not None:
+    if released.version == desired or versions.get(released.version) is not None:
         return None
     pair = (released.version, desired)
     if memo.compared[0] != pair:

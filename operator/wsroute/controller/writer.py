@@ -1,4 +1,5 @@
-"""Writes generated ConfigMaps: only ours, only what differs, only on the version that we last saw.
+"""Writes generated ConfigMaps: only ours, only what differs, only on the version that we last saw. With strategy
+Restart also one annotation of a Deployment's pod template.
 
 An object is made empty and labelled first, by ``create``, which fails when one of that name exists: so nothing of
 somebody else's is ever adopted. Its content follows by server-side apply with uid and resourceVersion as preconditions.
@@ -13,9 +14,11 @@ from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.parse import parse_config_map
 from wsroute.controller.feed import Feed
 from wsroute.controller.generated import Wanted, apply_body, create_body, is_ours, stands
+from wsroute.controller.restarting import Restart, restart_body
 from wsroute.dataplane.names import FIELD_MANAGER
 from wsroute.kube.port import (
     CONFIG_MAPS,
+    DEPLOYMENTS,
     ClusterClient,
     ConflictError,
     Json,
@@ -31,6 +34,14 @@ logger = logging.getLogger(__name__)
 def describe_foreign(key: Key) -> str:
     """What to tell of an object that has a generated one's name and isn't ours."""
     return f"ConfigMap {key} exists and does not bear our labels, so it is left alone: rename or delete it."
+
+
+def describe_unpatched(key: Key) -> str:
+    """What to tell of a Deployment whose pods the operator can't replace."""
+    return (
+        f"The operator can't patch the Deployment {key}, as strategy Restart needs: give its ServiceAccount that "
+        "right, as deploy/balancer-restart/rbac.yaml does. Its log has the API server's words."
+    )
 
 
 class Outcome(StrEnum):
@@ -69,13 +80,29 @@ class Writer:
         """Bring a ConfigMap about. ``known`` is the one that the pass saw. Raises nothing of the API server's."""
         if known is not None and stands(wanted, known):
             return Outcome.UNCHANGED
-        return await self._counted(wanted, self._write(wanted, known))
+        return await self._counted(f"ConfigMap {wanted.key}", wanted.role, self._write(wanted, known))
 
     async def ensure(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:
         """Make a ConfigMap where there is none, and leave what is in it alone."""
         if known is not None:
             return Outcome.UNCHANGED
-        return await self._counted(wanted, self._ensure(wanted))
+        return await self._counted(f"ConfigMap {wanted.key}", wanted.role, self._ensure(wanted))
+
+    async def restart(self, restart: Restart) -> Outcome:
+        """Annotate the pod template of the Deployment that the pass saw. Raises nothing of the API server's."""
+        key = restart.deployment.meta.key
+        return await self._counted(f"Deployment {key}", "deployment", self._restart(restart))
+
+    async def _restart(self, restart: Restart) -> Outcome:
+        key = restart.deployment.meta.key
+        self._assert_leading()
+        try:
+            answer = await self._client.apply(DEPLOYMENTS, restart_body(restart), manager=FIELD_MANAGER)
+        except (ConflictError, NotFoundError):
+            return Outcome.CONFLICT  # its watch tells how it is now
+        logger.info("The pods of the Deployment %s are replaced, for version %s.", key, restart.version)
+        self._feed.wrote(Kind.DEPLOYMENT, answer)
+        return Outcome.WRITTEN
 
     async def remove_keys(self, key: Key, dead: frozenset[str]) -> None:
         """Take keys out of a ConfigMap whose keys belong to agents that are gone."""
@@ -91,16 +118,16 @@ class Writer:
         except KubeError as error:
             logger.warning("The answers of gone pods in %s can't be taken out. %s", key, error)
 
-    async def _counted(self, wanted: Wanted, write: Awaitable[Outcome]) -> Outcome:
+    async def _counted(self, what: str, role: str, write: Awaitable[Outcome]) -> Outcome:
         try:
             outcome = await write
         except UnavailableError as error:
             outcome = Outcome.UNAVAILABLE
-            logger.warning("ConfigMap %s can't be written now. %s", wanted.key, error)
+            logger.warning("%s can't be written now. %s", what, error)
         except KubeError as error:
             outcome = Outcome.REFUSED
-            logger.warning("ConfigMap %s can't be written. %s", wanted.key, error)
-        self._metrics.writes.labels(wanted.role, outcome).inc()
+            logger.warning("%s can't be written. %s", what, error)
+        self._metrics.writes.labels(role, outcome).inc()
         return outcome
 
     async def _write(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:

@@ -15,7 +15,8 @@ ROLE_NGINX: Final = "nginx"
 """The version in force; a pod that starts loads it."""
 
 ROLE_NEXT: Final = "nginx-next"
-"""The version under canary, which one pod loads; it holds no file and an empty version while nothing is tried."""
+"""The version under canary, which one pod loads; it holds no file and an empty version while nothing is tried. With
+strategy Restart there is no canary: it holds the last version that all pods got ready with."""
 
 ROLE_AGENTS: Final = "agents"
 """What the agents acknowledged, one key for each pod."""
@@ -74,6 +75,10 @@ RELOAD_REASON_ANNOTATION: Final = "wsroute.dev/reload-reason"
 INTERVAL_ANNOTATION: Final = "wsroute.dev/interval-from"
 """On either version: the reload from which the next interval between reloads counts. That is ``RELOADED_ANNOTATION``,
 but for versions that could not wait, which take nothing from what waits already."""
+
+REFUSED_ANNOTATION: Final = "wsroute.dev/refused"
+"""On the version in force, with strategy Restart: the version whose rollout stalled, and why, or nothing. It is not
+tried again while it is the one that is wanted."""
 
 FIELD_MANAGER: Final = "wsroute"
 """The operator's field manager for server-side apply."""

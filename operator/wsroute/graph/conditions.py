@@ -47,6 +47,8 @@ class RolloutView:
     hold: str = ""
     quarantined: Quarantined | None = None
     is_held: bool = False
+    is_stall: bool = False
+    """Whether the failure is that the pods of a version never got ready, and not nginx's refusal."""
 
 
 def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
@@ -113,7 +115,8 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
         return Condition(kind, status=True, reason=Reason.PROGRAMMED, message=text)
     if rollout.failure is not None:
         words = "".join(letter if letter.isprintable() else " " for letter in rollout.failure)
-        text = f"nginx refused {what}, and the pods serve what they served before: {_bounded(words, MAX_FAILURE)}"
+        why = f"No pod got ready with {what}" if rollout.is_stall else f"nginx refused {what}"
+        text = f"{why}, and the pods serve what they served before: {_bounded(words, MAX_FAILURE)}"
         return Condition(kind, status=False, reason=Reason.CONFIG_REJECTED, message=text)
     if rollout.is_held:
         text = "nginx refused the newest version, and whose fault that is is being found out: until then it waits."

@@ -39,7 +39,8 @@ class Metrics:
         self.passes = Counter("wsroute_passes_total", "Passes by outcome: ok, failed.", ["outcome"], registry=r)
         self.writes = Counter(
             "wsroute_config_map_writes_total",
-            "Writes of generated ConfigMaps by role, and by outcome: written, conflict, refused, unavailable, foreign.",
+            "Writes of generated ConfigMaps by role, and of Deployments, and by outcome: written, conflict, refused, "
+            "unavailable, foreign.",
             ["role", "outcome"],
             registry=r,
         )

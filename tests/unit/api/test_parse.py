@@ -207,7 +207,7 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
     (balancer(allowedRoutes={"maxPerNamespace": 0}), "spec.allowedRoutes.maxPerNamespace", "at least 1"),
     (balancer(allowedRoutes={"manualEndpoints": "yes"}), "spec.allowedRoutes.manualEndpoints", "true or false"),
     (balancer(allowedRoutes={"hostNetworkEndpoints": 1}), "spec.allowedRoutes.hostNetworkEndpoints", "true or false"),
-    (balancer(reload={"strategy": "Restart"}), "spec.reload.strategy", "must be 'InPlace'"),
+    (balancer(reload={"strategy": "Rolling"}), "spec.reload.strategy", "must be 'InPlace' or 'Restart'"),
     (balancer(reload={"minInterval": "5"}), "spec.reload.minInterval", "with the units h, m, s or ms"),
     (balancer(reload={"minInterval": "99999h"}), "spec.reload.minInterval", "at most 2147483647ms"),
     (balancer(reload={"maxDrainingGenerations": 0}), "spec.reload.maxDrainingGenerations", "at least 1; found 0."),
@@ -218,6 +218,16 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
         balancer(reload={"minInterval": "2h"}),
         "spec.reload.drainTimeout",
         "must not be shorter than minInterval (5s when left out)",
+    ),
+    (
+        balancer(reload={"strategy": "Restart", "maxDrainingGenerations": 3}),
+        "spec.reload.maxDrainingGenerations",
+        "means nothing with strategy Restart",
+    ),
+    (
+        balancer(reload={"strategy": "Restart", "drainTimeout": "1h"}),
+        "spec.reload.drainTimeout",
+        "means nothing with strategy Restart",
     ),
     (balancer(trustedProxies=["10.0.0.1/8"]), "spec.trustedProxies[0]", "write 10.0.0.0/8; found '10.0.0.1/8'."),
     (balancer(trustedProxies=["10.0.0.0/8"] * 65), "spec.trustedProxies", "at most 64 items."),
@@ -389,6 +399,12 @@ FULL_BALANCER = balancer(
     maximums={"idle": "2h"},
     nginx={"workerProcesses": 2, "workerConnections": 1024, "templateRef": {"configMap": "custom-main", "key": "a.j2"}},
 )
+
+
+def test_an_interval_between_restarts_may_be_longer_than_anything_drains() -> None:
+    found = parse_balancer_spec(balancer(reload={"strategy": "Restart", "minInterval": "2h", "drainTimeout": None}))
+    assert isinstance(found, WebSocketBalancerSpec)
+    assert found.reload.restarts
 
 
 def test_the_full_specs_are_good() -> None:

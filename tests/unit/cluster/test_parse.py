@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support import objects as made
 from wsroute.cluster import parse
 from wsroute.cluster.kinds import Kind, parse_record
-from wsroute.cluster.objects import Claims, Key, PathClaim, ServicePort, SliceEndpoint, SlicePort
+from wsroute.cluster.objects import Claims, Key, PathClaim, Progress, ServicePort, SliceEndpoint, SlicePort
 
 WHOLE = {
     Kind.ROUTE: made.route(spec={"headers": {"set": [{"name": "X-A", "value": "1"}]}, "timeouts": {"idle": "1h"}}),
@@ -247,6 +247,54 @@ def test_pods_and_deployments() -> None:
     found = parse.parse_deployment(raw)
     assert found is not None
     assert (found.replicas, found.ready_replicas, found.selector) == (1, 0, {"app": "shared-balancer"})
+
+
+def ended(code: int, message: str = "") -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": "Error", "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("containers", "words"),
+    [
+        ([{"state": ended(1, "no")}], "no"),
+        ([{"state": {"waiting": {}}, "lastState": ended(1, "no")}], "no"),
+        ([{"state": {"running": {}}, "lastState": ended(1, "no")}], "no"),
+        ([{"state": ended(0), "lastState": ended(1, "no")}], ""),
+        ([{"state": ended(0)}, {"state": ended(2)}], "Error"),
+        ([{"state": {"running": {}}}], ""),
+        ([{"state": ended(1, "x" * 10_000)}], "x" * parse.MAX_WORDS),
+        ([None, {"state": "no"}, {"lastState": [1]}], ""),
+        ("no", ""),
+    ],
+    ids=str,
+)
+def test_the_last_words_of_an_init_container(containers: object, words: str) -> None:
+    raw = made.pod()
+    raw["status"]["initContainerStatuses"] = containers
+    pod = parse.parse_pod(raw)
+    assert pod is not None
+    assert pod.init_failure == words
+
+
+def test_the_progress_of_a_rollout() -> None:
+    raw = made.deployment()
+    raw["spec"]["template"] = {"metadata": {"annotations": {"wsroute.dev/version": "v1", "other": "x"}}}
+    raw["status"] = {
+        "observedGeneration": 4,
+        "replicas": 3,
+        "updatedReplicas": 1,
+        "availableReplicas": 2,
+        "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
+    }
+    found = parse.parse_deployment(raw)
+    assert found is not None
+    assert found.version == "v1"
+    assert found.progress == Progress(observed=4, replicas=3, updated=1, available=2, is_stalled=True)
+    raw["status"] = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}], "replicas": "3"}
+    raw["spec"]["template"] = {"metadata": {"annotations": ["no"]}}
+    found = parse.parse_deployment(raw)
+    assert found is not None
+    assert (found.version, found.progress) == ("", Progress())
 
 
 def claims_of(**spec: Any) -> Claims | None:

@@ -23,7 +23,7 @@ from wsroute.graph.claims import HOLD
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.kube.events import EventRecorder
-from wsroute.kube.port import CONFIG_MAPS, EVENTS, UnavailableError
+from wsroute.kube.port import CONFIG_MAPS, DEPLOYMENTS, EVENTS, ForbiddenError, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 NOON = 1_780_000_000.0
@@ -178,6 +178,58 @@ async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> No
     assert await scene.make() == [RETRY]
     scene.cluster.fail = lambda *_: None
     assert await scene.make() == [0.0]
+
+
+async def test_the_pods_are_replaced_only_when_their_file_stands() -> None:
+    scene = Scene()
+    scene.world.balancer(reload={"strategy": "Restart", "minInterval": "0s"})
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "balancer"}}}
+    scene.feed.wrote(Kind.DEPLOYMENT, scene.cluster.put(DEPLOYMENTS, "balancer", namespace=SYSTEM, spec=spec))
+    scene.cluster.fail = lambda _, __, name: UnavailableError("no answer") if name == "shared-nginx" else None
+    assert await scene.make() == [RETRY]
+    assert DEPLOYMENTS.plural not in [plural for _, plural, _ in scene.cluster.writes]
+    scene.cluster.fail = lambda _, __, name: UnavailableError("no answer") if name == "balancer" else None
+    assert await scene.make() == [RETRY]
+    scene.cluster.fail = lambda *_: None
+    await scene.until_settled()
+    assert [name for _, _, name in scene.cluster.writes[-2:]] == [f"{SYSTEM}/shared-nginx", f"{SYSTEM}/balancer"]
+    version = scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)["metadata"]["annotations"][
+        names.VERSION_ANNOTATION
+    ]
+    template = scene.cluster.find(DEPLOYMENTS, "balancer", namespace=SYSTEM)["spec"]["template"]
+    assert template == {"metadata": {"annotations": {names.VERSION_ANNOTATION: version}}}
+    scene.elector.epoch = 5  # the next leader finds that there is nothing left to do
+    writes = len(scene.cluster.writes)
+    await scene.until_settled()
+    assert DEPLOYMENTS.plural not in [plural for _, plural, _ in scene.cluster.writes[writes:]]
+
+
+async def test_a_missing_right_is_told_by_the_balancer_until_it_is_given() -> None:
+    scene = Scene()
+    scene.world.balancer(reload={"strategy": "Restart", "minInterval": "0s"})
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "balancer"}}}
+    scene.feed.wrote(Kind.DEPLOYMENT, scene.cluster.put(DEPLOYMENTS, "balancer", namespace=SYSTEM, spec=spec))
+    scene.world.pod("p0")  # it serves something else
+    scene.cluster.fail = lambda verb, _, name: ForbiddenError("no") if (verb, name) == ("apply", "balancer") else None
+    assert await scene.make() == [RETRY]
+    status, reason, message = scene.statuses.said(ConditionType.PROGRAMMED)
+    assert (status, reason) == (False, "Pending")
+    assert f"can't patch the Deployment {SYSTEM}/balancer" in message
+    scene.cluster.fail = lambda *_: None
+    await scene.until_settled()
+    assert "can't patch" not in scene.statuses.said(ConditionType.PROGRAMMED)[2]
+
+
+async def test_a_deployment_that_somebody_else_has_changed_is_left_for_the_next_pass() -> None:
+    scene = Scene()
+    scene.world.balancer(reload={"strategy": "Restart", "minInterval": "0s"})
+    spec = {"replicas": 2, "selector": {"matchLabels": {"app": "balancer"}}}
+    scene.feed.wrote(Kind.DEPLOYMENT, scene.cluster.put(DEPLOYMENTS, "balancer", namespace=SYSTEM, spec=spec))
+    newer = scene.cluster.put(DEPLOYMENTS, "balancer", namespace=SYSTEM, spec={**spec, "replicas": 3})
+    assert await scene.make() == [RETRY]
+    scene.feed.wrote(Kind.DEPLOYMENT, newer)
+    await scene.until_settled()
+    assert scene.cluster.find(DEPLOYMENTS, "balancer", namespace=SYSTEM)["spec"]["replicas"] == 3
 
 
 async def test_nothing_is_written_before_it_is_on_record_whose_the_hosts_are() -> None:

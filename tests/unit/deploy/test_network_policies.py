@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
-PARTS = ("operator", "balancer")
+PARTS = ("operator", "balancer", "balancer-restart")
 
 ANYWHERE: Any = None
 """The peers of a rule that names none."""
