@@ -19,6 +19,9 @@ MAX_WORDS: Final = 400
 UNWRITTEN: Final = "unwritten"
 """In place of a version: the route can't even be written down for nginx."""
 
+NO_ROOM: Final = "no-room"
+"""In place of a version: the file would be too large with the route."""
+
 MAX_LINE: Final = 4_096
 """Letters of a line that is looked at."""
 

@@ -10,7 +10,7 @@ from wsroute.api.conditions import Problem
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import Refusals
-from wsroute.controller import generated
+from wsroute.controller import generated, refusal
 from wsroute.controller.generated import File
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
 from wsroute.controller.quarantine import NoRoomError, Settled, View, settle
@@ -98,13 +98,18 @@ def refused_template(pods: tuple[BalancerPod, ...], template: str | None, memo: 
     """The custom main template, where pods refuse what was made with it and no route is at fault."""
     if template is None:
         return None
+    if any(
+        made.configuration.main_template == template and any(pod.runs(version) for pod in pods)
+        for version, made in memo.made.items()
+    ):
+        return None  # nginx takes it: whatever is wrong came with something else
     for pod in sorted(pods, key=lambda pod: (not pod.ready, pod.name)):
         failure = pod.said.failure if pod.said is not None else None
         made = memo.made.get(failure.version) if failure is not None else None
         if failure is None or made is None or made.configuration.main_template != template:
             continue
-        if any(other.runs(failure.version) for other in pods):
-            continue  # it is that pod's own trouble
+        if refusal.read(failure).is_the_machines:
+            continue
         found = blamed(failure, template, made.lines.routes)
         if found is not None:
             return found

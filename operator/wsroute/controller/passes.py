@@ -79,8 +79,8 @@ class Passes:
         """Since when an agent's answer has no pod."""
         self._blocked: dict[Key, str] = {}
         """What to say of the balancers for which somebody else's ConfigMap, or a missing right, is in the way."""
-        self._refused: dict[Key, str] = {}
-        """The last version, or main template, of each balancer that was refused: each counts once."""
+        self._refused: dict[Key, frozenset[str]] = {}
+        """The versions and the main template of each balancer that are refused: each counts once."""
         self._quarantined: dict[Key, frozenset[Key]] = {}
         """The routes in quarantine by their balancer: each is logged once."""
         self._last = -math.inf
@@ -229,12 +229,10 @@ class Passes:
     def _count_refusals(self, result: PassResult) -> None:
         for key, plan in result.plans.items():
             failure = plan.decision.failure if plan.decision is not None else None
-            refused = [failure.version for failure in (*plan.blamed, failure) if failure is not None]
+            refused = {failure.version for failure in (*plan.blamed, failure) if failure is not None}
             if plan.refused_template is not None:
-                refused.append(plan.refused_template.digest)
-            for name in refused:
-                if self._refused.get(key) != name:
-                    self._refused[key] = name
-                    self._metrics.refusals.inc()
+                refused.add(plan.refused_template.digest)
+            self._metrics.refusals.inc(len(refused - self._refused.get(key, frozenset())))
+            self._refused[key] = frozenset(refused)
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}
         self._quarantined = {key: routes for key, routes in self._quarantined.items() if key in result.plans}

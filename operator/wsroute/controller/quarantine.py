@@ -25,7 +25,7 @@ from typing import Final, Literal, Protocol
 
 from wsroute import __version__
 from wsroute.cluster.objects import Key
-from wsroute.cluster.quarantine import MAX_QUARANTINED, UNWRITTEN, Quarantined, Refusals, Search, clean_words
+from wsroute.cluster.quarantine import MAX_QUARANTINED, NO_ROOM, UNWRITTEN, Quarantined, Refusals, Search, clean_words
 from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.fingerprint import fingerprints
@@ -38,6 +38,9 @@ from wsroute.nginx.quoting import EmitError
 
 END: Final = "~"
 """Above all identities."""
+
+IDENTITY_LENGTH: Final = 16
+"""Hex digits."""
 
 STEPS: Final = 1_000
 """Steps within one pass, each of which needs another word of a pod; far more than there can be."""
@@ -126,9 +129,9 @@ class View:
         """What the pods serve."""
         return self.standing_now()
 
-    def unchanged(self, route: RouteRef) -> bool:
-        """Whether a route's servers stand in the file that the pods have as it wishes for them."""
-        return all(block in self.standing.text for block in self.make(Withheld()).lines.blocks_of(route))
+    def unchanged(self, route: RouteRef, withheld: Withheld) -> bool:
+        """Whether a route's servers stand in the file that the pods have as in the one without what is withheld."""
+        return all(block in self.standing.text for block in self.make(withheld).lines.blocks_of(route))
 
     @cached_property
     def wishes(self) -> Mapping[RouteRef, str]:
@@ -169,7 +172,7 @@ def _identity(node: RouteNode) -> str:
     ]
     withdrawn = [tuple(claim) for claim in node.withdrawn_paths]
     parts = (__version__, node.uid, node.generation, node.hosts, node.listeners, paths, withdrawn, repr(node.settings))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 def settle(refusals: Refusals, view: View) -> Settled:
@@ -229,7 +232,7 @@ def _current(refusals: Refusals, view: View) -> Refusals:
     quarantined = {
         key: entry
         for key, entry in refusals.quarantined.items()
-        if RouteRef(*key) in view.routes and view.identity(RouteRef(*key)) == entry.identity
+        if RouteRef(*key) in view.routes and _identity_in(entry.version, RouteRef(*key), view) == entry.identity
     }
     if len(quarantined) != len(refusals.quarantined):
         refusals = replace(refusals, quarantined=quarantined)
@@ -354,6 +357,7 @@ def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
     """The routes that are let in, differ from what is served and may be blamed: while the balancer itself is not what
     it was, a route that is served is not at fault."""
     held = set(_held(refusals, view))
+    withheld = _withheld(refusals, view)
     before = view.told(view.standing.version) if view.standing.configuration is not None else None
     return tuple(
         route
@@ -365,7 +369,7 @@ def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
         and (
             before.get(route) != wish
             if before is not None
-            else not view.standing.has(route) or not view.unchanged(route)
+            else not view.standing.has(route) or not view.unchanged(route, withheld)
         )
     )
 
@@ -390,10 +394,20 @@ def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
     if known is not None:
         left_out = {Key(*route): replace(known, left_out=True)}
         return replace(refusals, quarantined={**refusals.quarantined, **left_out})
+    if isinstance(error, NoRoomError):
+        return _convict(refusals, route, Refused(Failure(NO_ROOM, "test", str(error)), ()), view, left_out=True)
     if not view.own_is_taken and view.standing.has(route):
         return refusals
-    refused = Refused(Failure(UNWRITTEN, "test", str(error)), ())
-    return _convict(refusals, route, refused, view, left_out=isinstance(error, NoRoomError))
+    return _convict(refusals, route, Refused(Failure(UNWRITTEN, "test", str(error)), ()), view)
+
+
+def _identity_in(version: str, route: RouteRef, view: View) -> str:
+    """What an entry holds for. One that only had no room holds until its namespace has other routes or other ones of
+    the same names."""
+    if version != NO_ROOM:
+        return view.identity(route)
+    own = sorted(view.identity(each) for each in view.routes if each.namespace == route.namespace)
+    return hashlib.sha256("".join(own).encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View, *, left_out: bool = False) -> Refusals:
@@ -403,7 +417,7 @@ def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View, 
     entry = Quarantined(
         uid=node.uid,
         generation=node.generation,
-        identity=view.identity(route),
+        identity=_identity_in(refused.failure.version, route, view),
         version=refused.failure.version,
         message=clean_words(refused.failure.message),
         left_out=left_out or not node.accepted,  # what it has then is the withdrawn form already

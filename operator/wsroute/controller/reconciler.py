@@ -32,6 +32,7 @@ class PassMemo:
 
     revision: int = -1
     states: Mapping[Key, BalancerState] = field(default_factory=dict)
+    built: float = 0.0
     graph: Graph | None = None
     """The last graph, and the revision and the states of what it was built from."""
     parts: Memo = field(default_factory=Memo)
@@ -105,12 +106,12 @@ def _graph(
     if (
         known is not None
         and memo.revision == revision
-        and wall < known.expires
+        and memo.built <= wall < known.expires  # a clock that was set back makes holds longer
         and states in (memo.states, known.states)
     ):
         return known
     graph = build_graph(snapshot, settings, memo.parts, states=states, wall=wall)
-    memo.graph, memo.states, memo.revision = graph, states, revision
+    memo.graph, memo.states, memo.revision, memo.built = graph, states, revision, wall
     memo.parts.end_pass()
     return graph
 

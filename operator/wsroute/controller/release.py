@@ -84,6 +84,9 @@ def release(
     full = find_full(
         pods, standing=base.version, published=last.time if last is not None else None, terms=terms, now=now
     )
+    alone = _alone_while_refused(version, desired, published, pods, terms, full, means, now=now)
+    if alone is not None:
+        return alone
     if version in {each.version for each in (in_force, trial) if each is not None}:
         return Released(version, continued, None, full)
     cause = _cause(base.version, version, desired, means)
@@ -103,6 +106,35 @@ def release(
             since = since if tried else replace(since, interval_from=last.interval_from)
             return Released(made, since, rest if isinstance(rest, Hold) else None, full)
     return Released(version, since, None, full)
+
+
+def _alone_while_refused(
+    version: str,
+    desired: Configuration,
+    published: Published,
+    pods: tuple[BalancerPod, ...],
+    terms: Terms,
+    full: Full | None,
+    means: Means,
+    *,
+    now: float,
+) -> Released | None:
+    """While nginx refuses what is wanted and no route is at fault, what is in force follows the endpoints by itself: an
+    address that has left may be somebody else's by now."""
+    in_force, trial, last = published.in_force, published.trial, published.in_force_since
+    if in_force is None or trial is None or last is None or version not in means.versions.akin(trial.version):
+        return None
+    if any(pod.runs(trial.version) for pod in pods) or not any(pod.refused(trial.version) for pod in pods):
+        return None
+    known = means.versions.get(in_force.version)
+    mixed = only_endpoints(known.configuration, desired) if known is not None else None
+    if known is None or mixed is None or mixed == known.configuration:
+        return None
+    cause = Cause.REMOVAL if removes(known.configuration, mixed) else Cause.ENDPOINTS
+    if isinstance(judge(cause, terms=terms, last=last, full=full, now=now), Hold):
+        return None
+    made = means.make(mixed)
+    return None if made is None else Released(made, Reload(now, cause, last.interval_from), None, full)
 
 
 def _cause(base: str, version: str, desired: Configuration, means: Means) -> Cause | None:

@@ -47,6 +47,10 @@ class Versions:
 
     def add(self, version: str, configuration: Configuration) -> None:
         """Remember a version."""
+        if version in self._known:
+            # The same bytes: what was derived from the first configuration that gave them stays valid.
+            self._known.move_to_end(version)
+            return
         structure = configuration
         for known in {id(known.structure): known for known in reversed(self._known.values())}.values():
             if same_structure(known.structure, configuration):

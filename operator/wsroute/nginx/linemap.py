@@ -57,6 +57,9 @@ class LineMap:
         """The route with most text, of the namespace with most text: who has to give way when a file gets too large."""
         sizes: defaultdict[RouteRef, int] = defaultdict(int)
         first = len(self._configuration.upstreams)
+        for upstream, block in zip(self._configuration.upstreams, self._blocks, strict=False):
+            for route in self._users(upstream.name)[:1]:
+                sizes[route] += len(block)
         for server, block in zip(self._configuration.servers, self._blocks[first:], strict=True):
             for location in server.locations:
                 sizes[location.route] += len(block) // len(server.locations)

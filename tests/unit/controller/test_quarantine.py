@@ -482,6 +482,30 @@ def test_there_is_a_limit_beyond_which_the_version_is_refused_as_a_whole(
     assert here.served(here.pods["p0"].text) == {"old"}
 
 
+def test_cold_replicas_find_a_bad_edit_beside_a_route_that_can_t_be_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = scene("old", "two")
+    here.always = {"old"}
+    monkeypatch.setattr(views, "Identifier", _refuse_odd)
+    here.world.route("odd", path="/odd")
+    here.settle()
+    assert here.quarantined() == {"odd"}
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.world.route("two", path="/line", generation=2)
+    here.settle()
+    assert here.quarantined() == {"odd", "two"}
+    here.world.route("new")
+    here.settle()
+    assert here.condition("new").status
+
+
+def _refuse_odd(value: str) -> Identifier:
+    if "odd" in value:
+        raise EmitError("A name must not be odd.")
+    return Identifier(value)
+
+
 def test_who_takes_most_of_the_room_gives_way_when_there_is_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is too large can't be published at all: nobody's change would go out any more."""
     here = scene("old", "small")
@@ -503,6 +527,10 @@ def test_who_takes_most_of_the_room_gives_way_when_there_is_no_more(monkeypatch:
     assert here.quarantined() == {key.name for key in crowd}
     assert here.condition("new").status
     assert "has no room for this route" in here.refusals().quarantined[min(crowd)].message
+    for number in range(50):
+        here.world.remove(Kind.ROUTE, f"crowd-{number}", "team-b")
+    here.settle()
+    assert here.quarantined() == set(), "there is room again"
 
 
 @pytest.mark.parametrize(("everywhere", "left_out"), [(False, False), (True, True)])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.support.world import BEGIN, TEAM, Planner, SmallWorld, rollout_writes
+from tests.support.world import BEGIN, SYSTEM, TEAM, Planner, SmallWorld, rollout_writes
 from wsroute.cluster.kinds import Kind
+from wsroute.cluster.objects import Key
 from wsroute.controller import generated
 from wsroute.controller.balancing import BalancerPlan
 from wsroute.controller.budget import LATE, Cause, Hold
@@ -159,6 +160,23 @@ def test_a_refused_version_is_no_reload_and_its_successor_goes_at_once(planner: 
     withdrawn = planner.plan()
     assert withdrawn.withheld.routes == {RouteRef(TEAM, "three")}
     assert tried(withdrawn)
+
+
+def test_endpoints_follow_while_a_version_is_refused_and_no_route_is_at_fault(planner: Planner) -> None:
+    """An address that has left may be another tenant's by now, and must not stay in force for hours."""
+    before = planner.settle().desired
+    planner.world.balancer(reload=BUDGET, listeners=[{"name": "ws", "port": 8090, "protocol": "HTTP"}])
+    plan = planner.plan()
+    planner.world.commit(plan)
+    words = "nginx: [emerg] bind() to 0.0.0.0:8090 failed (98: Address in use)"
+    planner.world.say("p0", "p1", version=before, failure=Failure(plan.desired, "load", words))
+    planner.now += 100.0
+    planner.world.service("chat", "10.0.0.1")
+    planner.world.commit(planner.plan())
+    stands = planner.world.snapshot.config_maps[Key(SYSTEM, "shared-nginx")]
+    assert "10.0.0.2" not in stands.data[FILE_KEY]
+    assert "8090" not in stands.data[FILE_KEY]
+    assert stands.annotations[names.PODS_ANNOTATION] == "*"
 
 
 def test_added_endpoints_wait_for_the_interval_too(planner: Planner) -> None:
