@@ -3,8 +3,6 @@
 A real API server is asked, so what counts is its schemas and its validation, not a copy of them.
 """
 
-from collections.abc import Iterator
-
 import pytest
 import yaml
 
@@ -106,17 +104,17 @@ def test_a_wrong_value_is_refused(values: Json, words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(apiserver: ApiServer) -> Iterator[CurrentCluster]:
+def server(apiserver: ApiServer) -> CurrentCluster:
     """The API server with our custom resources and the namespaces that manifests name."""
     kubectl = CurrentCluster(apiserver.kubeconfig(), str(binaries.ensure() / "kubectl"))
     kubectl.kubectl("apply", "--server-side", "-k", str(CHART.parents[2] / "crds"))
     for plural in ("websocketroutes", "websocketbalancers"):
         kubectl.kubectl("wait", "--for=condition=Established", f"crd/{plural}.wsroute.dev", "--timeout=30s")
+    # They stay, and others may have made them: without controllers nobody empties a namespace that is deleted.
     for name in (install.NAMESPACE, "team-a"):
-        kubectl.kubectl("create", "namespace", name)
-    yield kubectl
-    for name in (install.NAMESPACE, "team-a"):
-        kubectl.kubectl("delete", "namespace", name, "--wait=false")
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        kubectl.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(namespace))
+    return kubectl
 
 
 ALL_VALUES: Json = {

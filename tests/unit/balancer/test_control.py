@@ -45,9 +45,13 @@ def other(tmp_path: Path) -> Iterator[OtherSide]:
 
 
 def put(path: Path, text: str) -> None:
-    """Write an answer as the script does, in one step."""
-    path.with_name("new").write_text(text, encoding="utf-8")
-    path.with_name("new").rename(path)
+    """Write an answer as the script does: whole or not at all."""
+    put_bytes(path, text.encode())
+
+
+def put_bytes(path: Path, content: bytes) -> None:
+    path.with_name("new").write_bytes(content)
+    path.with_name("new").replace(path)
 
 
 def control(other: OtherSide) -> Control:
@@ -64,7 +68,7 @@ async def test_a_command_and_its_answer(other: OtherSide) -> None:
 
 
 async def test_words_are_bounded_and_plain(other: OtherSide) -> None:
-    thread = other.obey(lambda path: path.write_bytes(b"ok\na\x1b[31mb\0\xff\r\n" + b"x" * 100_000))
+    thread = other.obey(lambda path: put_bytes(path, b"ok\na\x1b[31mb\0\xff\r\n" + b"x" * 100_000))
     outcome = await control(other).load(VERSION)
     thread.join()
     assert outcome.ok
