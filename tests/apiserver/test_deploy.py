@@ -3,6 +3,8 @@
 A real API server is asked, so what counts is its schemas and its validation, not a copy of them.
 """
 
+import json
+
 import pytest
 import yaml
 
