@@ -66,10 +66,6 @@ class Reading(NamedTuple):
     whole: bool
 
 
-NOTHING_READ: Final = Reading(BalancerState(), whole=False)
-"""Where there is no ConfigMap."""
-
-
 def format_time(wall: float) -> str:
     """Seconds since the epoch as RFC 3339, rounded down to whole seconds."""
     return datetime.fromtimestamp(int(wall), UTC).strftime(_TIME)

@@ -14,10 +14,6 @@ class Paths:
     conf: str
     run: str
 
-    def version_file(self, version: str) -> str:
-        """The file of a version."""
-        return f"{self.conf}/{version}.conf"
-
     @property
     def pid(self) -> str:
         """The pid of nginx's master."""
