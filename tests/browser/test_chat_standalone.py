@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from tests.browser.chat_page import find_chromium, two_tabs_chat
 from tests.support.chat_app import CHAT, chat_app
-from tests.support.nginx_runner import free_ports
+from tests.support.ports import free_ports
 
 pytestmark = [
     pytest.mark.nginx,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.nginx_runner import check, free_ports, local_options, make_paths, short_folder
+from tests.support.nginx_runner import check, local_options, make_paths, short_folder
+from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS, Options, Paths
 from wsroute.nginx.render import bootstrap, render

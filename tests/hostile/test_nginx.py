@@ -20,7 +20,8 @@ from tests.nginx.test_render_handshake import shake
 from tests.support import nginx_tokens
 from tests.support.backend import running_backend
 from tests.support.configurations import configuration, location, proxy, server, upstream
-from tests.support.nginx_runner import check, free_ports, local_options, make_paths, running_nginx, short_folder
+from tests.support.nginx_runner import check, local_options, make_paths, running_nginx, short_folder
+from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.paths import Paths
 from wsroute.nginx.quoting import EmitError

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.backend import Backend, running_backend
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, children, load, opened, title
 from tests.support.handshake import echo
-from tests.support.nginx_runner import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.balancer.control import OldWorker
 

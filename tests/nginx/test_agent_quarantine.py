@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.balancer_pod import BalancerPod, balancer_pod
 from tests.support.fake_cluster import FakeCluster
-from tests.support.nginx_runner import free_ports, local_options
+from tests.support.nginx_runner import local_options
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from tests.support.world import SHARED, SYSTEM, TEAM, SmallWorld
 from wsroute.agent.runtime import Agent, AgentConfig

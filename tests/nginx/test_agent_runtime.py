@@ -16,7 +16,7 @@ from tests.support.backend import running_backend
 from tests.support.balancer_pod import BalancerPod, balancer_pod, echo_route, opened
 from tests.support.fake_cluster import FakeCluster
 from tests.support.handshake import echo
-from tests.support.nginx_runner import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.agent.runtime import Agent, AgentConfig, ConfigError, config_from_environment, run
 from wsroute.dataplane import names

@@ -15,7 +15,7 @@ from tests.support.backend import Backend, running_backend
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, load, opened, title
 from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake, held_socket
-from tests.support.nginx_runner import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.balancer.applier import Applied
 from wsroute.dataplane.acknowledgement import Failure

@@ -9,7 +9,8 @@ from tests.nginx.test_render_handshake import connected, shake
 from tests.support.backend import running_backend
 from tests.support.configurations import HOST, configuration, upstream
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import free_ports, running_nginx
+from tests.support.nginx_runner import running_nginx
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.dataplane.ir import Balancing
 

@@ -9,7 +9,8 @@ import pytest
 from tests.support.backend import Backend, running_backend
 from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
 from tests.support.handshake import Answer, ask, echo, handshake, held_socket
-from tests.support.nginx_runner import free_ports, running_nginx
+from tests.support.nginx_runner import running_nginx
+from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Configuration, PathMatch
 
 pytestmark = pytest.mark.nginx

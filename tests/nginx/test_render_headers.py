@@ -5,7 +5,8 @@ import pytest
 from tests.nginx.test_render_handshake import get, served, shake
 from tests.support.backend import response, running_backend
 from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
-from tests.support.nginx_runner import free_ports, running_nginx
+from tests.support.nginx_runner import running_nginx
+from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Listener
 
 pytestmark = pytest.mark.nginx

@@ -5,7 +5,8 @@ import pytest
 from tests.nginx.test_render_handshake import shake
 from tests.support.backend import running_backend
 from tests.support.configurations import configuration, location, proxy, server, upstream
-from tests.support.nginx_runner import free_ports, running_nginx
+from tests.support.nginx_runner import running_nginx
+from tests.support.ports import free_ports
 from wsroute.dataplane.ir import RouteRef
 
 pytestmark = pytest.mark.nginx

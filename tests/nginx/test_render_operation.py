@@ -10,13 +10,13 @@ from tests.support.configurations import HOST, configuration, location, many_rou
 from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import (
     check,
-    free_ports,
     local_options,
     make_paths,
     running_nginx,
     short_folder,
     wait_until,
 )
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.nginx.paths import Options
 from wsroute.nginx.quoting import TOKEN_LIMIT

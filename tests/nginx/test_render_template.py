@@ -11,13 +11,13 @@ from tests.support.configurations import HOST, configuration
 from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import (
     check,
-    free_ports,
     local_options,
     make_paths,
     running_nginx,
     short_folder,
     wait_until,
 )
+from tests.support.ports import free_ports
 from tests.support.templates import example_template
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import Configuration

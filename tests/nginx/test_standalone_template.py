@@ -11,7 +11,8 @@ import pytest
 
 from tests.nginx.test_render_handshake import shake
 from tests.support.backend import running_backend
-from tests.support.nginx_runner import free_ports, nginx_binary
+from tests.support.nginx_runner import nginx_binary
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.nginx

@@ -6,7 +6,6 @@ It starts in about two seconds. The programs are those of the local cluster.
 import http.client
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from localcluster import binaries, debian, pki
 from tests.support.fault_proxy import FaultProxy
+from tests.support.ports import free_ports
 
 ADMIN = "admin"
 NOBODY = "nobody"
@@ -33,7 +33,7 @@ class ApiServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._programs = binaries.ensure()
-        self._etcd_port, self._peer_port, self.port = _free_ports(3)
+        self._etcd_port, self._peer_port, self.port = free_ports(3)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._launcher = ThreadPoolExecutor(1)
         pki.make(folder / "pki")
@@ -125,7 +125,7 @@ class ApiServer:
             authority=keys / "ca.crt",
             certificate=keys / "apiserver.crt",
             key=keys / "apiserver.key",
-            address=("127.0.0.1", _free_ports(1)[0]),
+            address=("127.0.0.1", free_ports(1)[0]),
             tokens={token: user for user, token in _TOKENS.items()},
         )
 
@@ -177,11 +177,3 @@ def running() -> Iterator[ApiServer]:
             yield server
         finally:
             server.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -44,24 +44,6 @@ def local_options(readiness_port: int | None = None) -> Options:
     return Options(readiness_port=readiness_port, user=getpass.getuser() if os.geteuid() == 0 else None)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, on IPv4 and IPv6; all different."""
-    sockets: list[socket.socket] = []
-    try:
-        while len(sockets) < count:
-            found = socket.create_server(("127.0.0.1", 0))
-            sockets.append(found)
-            if socket.has_dualstack_ipv6():
-                try:
-                    socket.create_server(("::1", found.getsockname()[1]), family=socket.AF_INET6).close()
-                except OSError:
-                    sockets.pop().close()
-        return [found.getsockname()[1] for found in sockets]
-    finally:
-        for found in sockets:
-            found.close()
-
-
 def wait_until(condition: Callable[[], bool], what: str, *, deadline: float = DEADLINE) -> None:
     """Look until a condition holds; AssertionError, naming what was waited for, when it does not in time."""
     end = time.monotonic() + deadline
