@@ -1,0 +1,139 @@
+"""The Dynamic data plane's model: what a handshake may reach, as records that nginx looks up while it runs.
+
+A route or an endpoint that changes is a record that changes, never a line of nginx.conf. All durations are
+milliseconds, all strings are validated already (``graph``). Everything is sorted and hashable, so that equal meaning
+gives equal bytes.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from wsroute.dataplane.ir import PathMatch, Refuse, RouteRef
+
+
+class Address(NamedTuple):
+    """Where sockets go: a bare IPv4 or IPv6 address in its canonical text, and a port."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointGroup:
+    """The endpoints behind a port of a Service; ``name`` is ``team-a/chat:8080``.
+
+    ``addresses`` take new sockets. ``returning`` are those that terminate but still serve while others take the new
+    sockets: they take only the client whose sticky cookie names them.
+    """
+
+    name: str
+    addresses: tuple[Address, ...]
+    returning: tuple[Address, ...] = ()
+
+
+class Target(NamedTuple):
+    """A group of endpoints and its share of a path's sockets, at least 1."""
+
+    group: str
+    weight: int
+
+
+class Policy(StrEnum):
+    """How one endpoint of a group is chosen for a new socket."""
+
+    LEAST_CONNECTIONS = "LeastConnections"
+    ROUND_ROBIN = "RoundRobin"
+    HASH = "Hash"
+
+
+class HashSource(StrEnum):
+    """What of a request is hashed."""
+
+    CLIENT_IP = "ClientIP"
+    HEADER = "Header"
+    QUERY = "Query"
+    COOKIE = "Cookie"
+
+
+@dataclass(frozen=True, slots=True)
+class HashKey:
+    """What a policy Hash looks at. ``name`` is empty for the client's address."""
+
+    on: HashSource
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StickyCookie:
+    """A cookie that brings a client back to its endpoint. ``max_age`` is seconds, 0 for the browser's session."""
+
+    name: str
+    max_age: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRules:
+    """Which pages may open sockets (RFC 6455, section 10.2). ``own_hosts`` are the route's hosts.
+
+    ``allow`` are origins in their serialised form (RFC 6454, section 6.2) in lower case, without the scheme's default
+    port; a host may begin with ``*.``, which covers exactly one label.
+    """
+
+    policy: Literal["Enforce", "Report", "Off"]
+    own_hosts: tuple[str, ...]
+    allow: tuple[str, ...] = ()
+    require_header: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A path that takes sockets, with ``websocket_only`` nothing else.
+
+    ``targets`` is never empty, but a group may be. ``rewrite_prefix`` replaces the matched prefix (or the exact path)
+    when it is not None. The names of ``set_headers`` and ``remove_headers`` are among those that the balancer permits.
+    ``hash_key`` is given with the policy Hash only.
+    """
+
+    targets: tuple[Target, ...]
+    websocket_only: bool
+    rewrite_prefix: str | None
+    connect_timeout: int
+    idle_timeout: int
+    set_headers: tuple[tuple[str, str], ...]
+    remove_headers: tuple[str, ...]
+    policy: Policy
+    origins: OriginRules
+    hash_key: HashKey | None = None
+    sticky: StickyCookie | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PathRecord:
+    """One path of one route. ``path`` begins with a slash; a prefix has no trailing slash unless it is ``/``."""
+
+    route: RouteRef
+    path: str
+    match: PathMatch
+    action: Forward | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """The paths of a host on some listeners, sorted. ``host`` is a lower-case name, or ``*.`` and a name, which covers
+    exactly one label. No two records of a table have a host and a listener in common."""
+
+    host: str
+    listeners: tuple[str, ...]
+    paths: tuple[PathRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All that one balancer's pods look up: hosts sorted by name and listeners, groups by name."""
+
+    hosts: tuple[HostRecord, ...]
+    groups: tuple[EndpointGroup, ...]
