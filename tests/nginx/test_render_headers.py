@@ -1,5 +1,7 @@
 """Which headers reach an endpoint, and which the client."""
 
+import platform
+
 import pytest
 
 from tests.nginx.test_render_handshake import get, served, shake
@@ -17,6 +19,7 @@ LIES = {
     "X-Forwarded-Host": "lie.example.com",
     "X-Forwarded-Port": "443",
     "X-Real-IP": "203.0.113.9",
+    "X-WSRoute-Pod": "lie",
     "Forwarded": "for=203.0.113.9",
     "Proxy": "http://lie.example.com",
 }
@@ -54,6 +57,7 @@ async def test_forwarding_headers_of_strangers_are_replaced() -> None:
             assert headers.get_all("X-Forwarded-Host") == [HOST]
             assert headers.get_all("X-Forwarded-Port") == ["80"]
             assert headers.get_all("X-Real-IP") == ["127.0.0.1"]
+            assert headers.get_all("X-WSRoute-Pod") == [platform.node()]
             assert "Forwarded" not in headers
             assert "Proxy" not in headers
             assert nginx.error_log() == ""

@@ -6,7 +6,7 @@ From a client::
 
 To a client, told apart by ``type``::
 
-    {"type": "hello", "pod": …, "you": …, "people": 2, "history": [message, …]}     first, once for each socket
+    {"type": "hello", "pod": …, "balancer": …, "you": …, "people": 2, "history": [message, …]}      first, and once
     {"type": "message", "id": …, "sender": …, "from": …, "text": …, "at": …, "pod": …}
     {"type": "people", "people": 3}
     {"type": "error", "error": "a sentence"}                                        only to the client that it is about
@@ -79,10 +79,18 @@ def _field(content: dict[str, object], *, name: str, allowed: str) -> str:
     return value.strip()
 
 
-def hello(*, pod: str, you: str, people: int, history: Iterable[Message]) -> str:
-    """The first message on every socket: who serves it, who you are, how many are here, what was said last."""
+def hello(*, pod: str, balancer: str, you: str, people: int, history: Iterable[Message]) -> str:
+    """The first message on every socket: who serves it, through which pod of the balancer (empty without one), who you
+    are, how many are here, what was said last."""
     return json.dumps(
-        {"type": "hello", "pod": pod, "you": you, "people": people, "history": [_shape(item) for item in history]}
+        {
+            "type": "hello",
+            "pod": pod,
+            "balancer": balancer,
+            "you": you,
+            "people": people,
+            "history": [_shape(item) for item in history],
+        }
     )
 
 

@@ -29,11 +29,18 @@ class Room:
         return len(self._here)
 
     @asynccontextmanager
-    async def joined(self, connection: ServerConnection) -> AsyncIterator[None]:
-        """Hold a place in the room: the client is greeted, and everybody learns of its coming and going."""
+    async def joined(self, connection: ServerConnection, *, balancer: str) -> AsyncIterator[None]:
+        """Hold a place in the room: the client is greeted, and everybody learns of its coming and going.
+
+        ``balancer`` is the pod of the balancer that it came through.
+        """
         # No await between the greeting and the place in the set: the client misses nothing and sees nothing twice.
         greeting = messages.hello(
-            pod=self._pod, you=connection.id.hex, people=len(self._here) + 1, history=self._history
+            pod=self._pod,
+            balancer=balancer,
+            you=connection.id.hex,
+            people=len(self._here) + 1,
+            history=self._history,
         )
         broadcast([connection], greeting)
         broadcast(self._here, messages.people(len(self._here) + 1))

@@ -81,7 +81,8 @@ class ChatApp:
         assert connection.request is not None
         with suppress(ConnectionClosed):
             if _last_segment(connection.request.path) == "ws":
-                async with self._room.joined(connection):
+                balancer = connection.request.headers.get("X-WSRoute-Pod", "")
+                async with self._room.joined(connection, balancer=balancer):
                     async for raw in connection:
                         self._room.take(raw, sender=connection)
                 return

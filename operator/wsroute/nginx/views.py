@@ -48,7 +48,7 @@ _route_name: Final = lru_cache(maxsize=1024)(RouteName)
 
 OWN_HEADERS: Final = frozenset(
     {
-        "host", "upgrade", "connection", "http2-settings", "forwarded", "x-real-ip",
+        "host", "upgrade", "connection", "http2-settings", "forwarded", "x-real-ip", "x-wsroute-pod",
         "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
     }
 )  # fmt: skip

@@ -49,6 +49,13 @@ async def get(address: str, path: str, *, method: str = "GET") -> tuple[int, dic
     return await asyncio.to_thread(fetch)
 
 
+async def test_a_client_learns_through_which_pod_of_the_balancer_it_came(address: str) -> None:
+    async with connect(f"ws://{address}/ws", additional_headers={"X-WSRoute-Pod": "shared-0"}) as ada:
+        assert (await receive(ada))["balancer"] == "shared-0"
+    async with connect(f"ws://{address}/ws") as ada:
+        assert (await receive(ada))["balancer"] == ""
+
+
 async def test_what_one_says_everybody_hears(address: str) -> None:
     async with connect(f"ws://{address}/ws") as ada, connect(f"ws://{address}/any/prefix/ws?x=1") as grace:
         hello = await receive(ada)

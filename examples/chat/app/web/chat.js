@@ -83,6 +83,8 @@ function receive(message) {
       mine.add(message.you);
       sessionStorage.setItem("mine", JSON.stringify([...mine].slice(-20)));
       $("pod").textContent = message.pod;
+      $("balancer").textContent = message.balancer;
+      $("through").hidden = !message.balancer;
       message.history.forEach((item) => add(item, false));
       people(message.people);
       show("open");
@@ -106,7 +108,7 @@ function show(state) {
   $("again").hidden = state !== "closed";
   $("state").textContent = { connecting: "Connecting", open: "Connected", closed: "Closed" }[state];
   if (state !== "open") {
-    $("pod").textContent = "–";
+    $("pod").textContent = $("balancer").textContent = "–";
     $("people").textContent = "Not connected";
   }
   tick();
