@@ -6,7 +6,9 @@ A pod's aim is a function of the two ConfigMaps alone, so that a missed event or
 2. else the version in force, when it is this pod's turn, or when nothing is loaded yet;
 3. else what runs already.
 
-While a pod waits for its turn it has nginx test what is coming, so that its turn is short.
+Nothing is tested before it is loaded. nginx reads a file whole when it loads it, and goes on with the one before when
+it finds a fault, as it does at a test; and where one machine runs several pods, the tests of those that wait would take
+the processor from the canary, which all of them wait for.
 """
 
 from collections.abc import Mapping
@@ -38,8 +40,7 @@ class Published:
     """What a ConfigMap says of its version. ``version`` is empty when it holds none.
 
     ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
-    version in force); ``ports`` are its listeners'; ``structure`` is the name that it shares with versions which differ
-    from it in endpoints only; ``terms`` say how long old workers live (of the version in force).
+    version in force); ``ports`` are its listeners'; ``terms`` say how long old workers live (of the version in force).
     """
 
     uid: str
@@ -49,7 +50,6 @@ class Published:
     canary: str
     pods: frozenset[str]
     ports: frozenset[int]
-    structure: str
     terms: Terms | None = None
 
 
@@ -65,17 +65,14 @@ class Refusal:
 class View:
     """All that a pod knows. ``running`` is what nginx answers with, empty while nothing is loaded, None while unknown.
 
-    ``tested`` are versions that nginx has checked and found good. ``proven`` is the structure of the last one that it
-    loaded. ``failure`` is the last refusal, until another version is loaded. ``last_epoch`` is what ``epoch`` was until
-    the last publication.
+    ``failure`` is the last refusal, until another version is loaded. ``last_epoch`` is what ``epoch`` was until the
+    last publication.
     """
 
     pod: str
     running: str | None = None
     main: Published | None = None
     next: Published | None = None
-    tested: frozenset[str] = frozenset()
-    proven: str = ""
     refusals: Mapping[str, Refusal] | None = None
     failure: Failure | None = None
     last_epoch: int = 0
@@ -109,7 +106,6 @@ class View:
             main=main,
             next=next,
             refusals={version: refusal for version, refusal in known.items() if version in kept},
-            tested=self.tested & kept,
             failure=None if stale else self.failure,
             last_epoch=self.epoch,
         )
@@ -120,35 +116,15 @@ class View:
             self, refusals={**(self.refusals or {}), failure.version: Refusal(failure, now)}, failure=failure
         )
 
-    def pass_test(self, version: str) -> "View":
-        """nginx has checked a version and found it good."""
-        return replace(self, tested=self.tested | {version})
-
     def load(self, version: str) -> "View":
         """nginx runs a version."""
         refusals = {other: refusal for other, refusal in (self.refusals or {}).items() if other != version}
-        proven = next((each.structure for each in self.publications(version)), "")
-        return replace(
-            self, running=version, refusals=refusals, tested=self.tested | {version}, proven=proven, failure=None
-        )
+        return replace(self, running=version, refusals=refusals, failure=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Bring this version in, after a test of its own unless ``test`` is false.
-
-    nginx checks a file once more when it loads it, and goes on with the one before when it finds a fault. So there is
-    no test of its own where one would only cost time: before the canary's load, which is the trial itself while the
-    other pods test, and of a version that differs in endpoints only from one that was loaded here.
-    """
-
-    version: str
-    test: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Have nginx check this version, which is coming."""
+    """Bring this version in."""
 
     version: str
 
@@ -180,7 +156,6 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
         canary=annotations.get(names.CANARY_ANNOTATION, ""),
         pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
         ports=frozenset(int(port) for port in ports if int(port) < 65536),
-        structure=annotations.get(names.STRUCTURE_ANNOTATION, ""),
         terms=parse_terms(annotations),
     )
 
@@ -195,22 +170,13 @@ def supersedes(new: Published, old: Published | None, *, stood: float = 0.0) -> 
     return old is None or new.uid != old.uid or new.epoch >= old.epoch or stood >= DOUBT
 
 
-def decide(view: View, *, now: float) -> Apply | Check | Wait:
+def decide(view: View, *, now: float) -> Apply | Wait:
     """What to do next. ``now`` is seconds of the clock of the refusals."""
     if view.running is None:
         return Wait()
     aim = _aim(view, now=now)
     if aim is not None and aim != view.running:
-        return Apply(aim, test=not _goes_untested(view, aim))
-    refusals = view.refusals or {}
-    for coming in (view.next, view.main):
-        if (
-            coming is not None
-            and coming.version not in ("", view.running)
-            and coming.version not in view.tested
-            and coming.version not in refusals
-        ):
-            return Check(coming.version)
+        return Apply(aim)
     again = _retry_at(view)
     return Wait(None if again is None else max(0.0, again - now))
 
@@ -230,14 +196,6 @@ def _rests(view: View, version: str, *, now: float) -> bool:
     """Whether a version was refused a short while ago."""
     refusal = (view.refusals or {}).get(version)
     return refusal is not None and now < refusal.at + RETRY_LOAD
-
-
-def _goes_untested(view: View, aim: str) -> bool:
-    """Whether loading a version is test enough; something must be loaded for nginx to go on with."""
-    return view.running != "" and any(
-        each.canary == view.pod or (each.structure != "" and each.structure == view.proven)
-        for each in view.publications(aim)
-    )
 
 
 def _turn(view: View, main: Published) -> bool:

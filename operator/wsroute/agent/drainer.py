@@ -22,7 +22,8 @@ CROWDED: Final = 2.0
 """The same while there are as many generations as may be: somebody waits for the end of one."""
 
 UNSETTLED: Final = 1.0
-"""The same while a generation is so young that it may yet vanish."""
+"""The same while a generation is so young that it may yet vanish, and after a reload: an earlier look would take the
+processor from the new workers, and hold up the next reload, for sockets of which some end at once."""
 
 
 class Drainer:
@@ -36,24 +37,33 @@ class Drainer:
         self._changed = changed
         self._terms: Terms | None = None
         self._rested_since = float("-inf")
-        self._wake = asyncio.Event()
+        self._due = float("-inf")
+        """When to look next, on the monotonic clock."""
+        self._unseen_since: float | None = None
+        """When nginx was reloaded for the first time since the last look."""
+        self._rescheduled = asyncio.Event()
         self.draining: Draining | None = None
 
     def follow(self, terms: Terms | None) -> None:
         """These terms count from now on."""
         if terms != self._terms:
             self._terms = terms
-            self._wake.set()
+            self._look_at(time.monotonic())
 
     def reloaded(self, *, sockets: int) -> None:
         """nginx has loaded a version. ``sockets`` is what the pod had before."""
         self.draining = one_more(self.draining or NOT_DRAINING, sockets=sockets, now=time.time())
-        self._wake.set()
+        now = time.monotonic()
+        if self._unseen_since is None:
+            self._unseen_since = now
+        # Reloads in quick succession put the look off, but not for ever.
+        self._look_at(min(now + UNSETTLED, self._unseen_since + CROWDED))
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            self._wake.clear()
+            await self._until_due()
+            self._due, self._unseen_since = float("inf"), None
             try:
                 pause = await self._step()
             except ControlUnavailableError as error:
@@ -61,9 +71,19 @@ class Drainer:
                 if self.draining is None:
                     self._tell(NOT_DRAINING)
                 pause = UNSETTLED
+            # Meanwhile there may have been a reload, or other terms.
+            self._due = min(self._due, time.monotonic() + pause)
+
+    def _look_at(self, due: float) -> None:
+        self._due = due
+        self._rescheduled.set()
+
+    async def _until_due(self) -> None:
+        while (ahead := self._due - time.monotonic()) > 0:
+            self._rescheduled.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
+                async with asyncio.timeout(ahead):
+                    await self._rescheduled.wait()
 
     async def _step(self) -> float:
         """Look once, and end at most one worker; gives the seconds until the next look."""

@@ -19,7 +19,6 @@ from wsroute.agent.acknowledge import Acknowledger
 from wsroute.agent.decide import (
     DOUBT,
     Apply,
-    Check,
     PublicationError,
     Published,
     View,
@@ -248,16 +247,10 @@ class Agent:
             finally:
                 self._step_since = None
 
-    async def _step(self, action: Apply | Check) -> None:
+    async def _step(self, action: Apply) -> None:
         version = action.version
-        result: Applied | Failure | None
-        if isinstance(action, Apply):
-            # Counted while nginx loads: what there is now will drain.
-            result, self._sockets = await asyncio.gather(
-                self._applier.apply(version, test=action.test), established(self._view.ports)
-            )
-        else:
-            result = await self._applier.test(version)
+        # Counted while nginx loads: what there is now will drain.
+        result, self._sockets = await asyncio.gather(self._applier.apply(version), established(self._view.ports))
         match result:
             case Applied():
                 self.metrics.applied("applied", seconds=result.seconds)
@@ -268,8 +261,6 @@ class Agent:
                 self.metrics.applied(f"refused-{result.phase}")
                 logger.error("nginx refuses version %s at its %s: %s", version, result.phase, result.message)
                 self._update(self._view.refuse(result, now=time.monotonic()))
-            case None:
-                self._update(self._view.pass_test(version))
 
     async def _look(self) -> None:
         """Ask nginx what it runs: after our own start, and because its container may be restarted."""

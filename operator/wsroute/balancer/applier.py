@@ -1,4 +1,4 @@
-"""Apply and verify: writes a version's file, has nginx test and load it, and asks the workers whether they run it.
+"""Apply and verify: writes a version's file, has nginx load it, and asks the workers whether they run it.
 
 The agent and `wsroute standalone` both use this; nobody else knows how the start script is spoken to.
 """
@@ -23,6 +23,8 @@ KEPT: Final = 5
 VERIFY: Final = 2.0
 """Seconds in which the workers must answer with the version once nginx has loaded it."""
 
+_SPEECHLESS: Final = "nginx gave no reason."
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -45,7 +47,6 @@ class Applier:
         self._run = run
         self._control = Control(run)
         self._lock = asyncio.Lock()
-        self._tested: set[str] = set()
 
     async def running(self) -> str | None:
         """The version that nginx answers with: empty before the first was loaded, None when nobody answers."""
@@ -88,27 +89,17 @@ class Applier:
             return 0
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
-    async def test(self, version: str) -> Failure | None:
-        """Have nginx check a staged version; None when it has no objection. One that passed is not checked again.
+    async def apply(self, version: str) -> Applied | Failure:
+        """Load and verify a staged version. After a failure nginx goes on with what it had.
 
-        Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
-        """
-        async with self._lock:
-            return await self._test(version)
-
-    async def apply(self, version: str, *, test: bool = True) -> Applied | Failure:
-        """Test (if asked to), load and verify a staged version. After a failure nginx goes on with what it had.
-
-        Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
+        nginx checks the file when it loads it, so a test comes only after a failure: to tell whether the file itself is
+        at fault. Raises ControlUnavailableError when nobody obeys; that says nothing about the version.
         """
         async with self._lock:
             started = time.monotonic()
-            failure = await self._test(version) if test else None
-            if failure is not None:
-                return failure
             outcome = await self._control.load(version)
             if not outcome.ok:
-                return Failure(version=version, phase="load", message=outcome.message or "nginx gave no reason.")
+                return await self._why_not(version, outcome.message)
             if not await self._answers_with(version):
                 return Failure(
                     version=version,
@@ -130,14 +121,11 @@ class Applier:
         async with self._lock:
             return await self._control.retire(pid)
 
-    async def _test(self, version: str) -> Failure | None:
-        if version in self._tested:
-            return None
-        outcome = await self._control.test(version)
-        if not outcome.ok:
-            return Failure(version=version, phase="test", message=outcome.message or "nginx gave no reason.")
-        self._tested.add(version)
-        return None
+    async def _why_not(self, version: str, words: str) -> Failure:
+        tested = await self._control.test(version)
+        if not tested.ok:
+            return Failure(version=version, phase="test", message=tested.message or words or _SPEECHLESS)
+        return Failure(version=version, phase="load", message=words or _SPEECHLESS)
 
     async def _answers_with(self, version: str) -> bool:
         deadline = time.monotonic() + VERIFY
@@ -159,4 +147,3 @@ class Applier:
         old = [file for file in self._conf.glob("*.conf") if is_version(file.stem) and file.stem not in keep]
         for file in sorted(old, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
             file.unlink(missing_ok=True)
-            self._tested.discard(file.stem)

@@ -35,7 +35,7 @@ DIGEST_ANNOTATION: Final = "wsroute.dev/digest"
 
 STRUCTURE_ANNOTATION: Final = "wsroute.dev/structure"
 """A name that versions share which differ in nothing but endpoints: what nginx accepted of one, it accepts of the
-others, so that they need no test of their own before they are loaded."""
+others, so that they need no canary."""
 
 MADE_FOR_ANNOTATION: Final = "wsroute.dev/made-for"
 """What the balancer itself was when a version was made: its uid, its generation and the operator's version. Once nginx

@@ -9,7 +9,6 @@ from wsroute.agent.decide import (
     DOUBT,
     RETRY_LOAD,
     Apply,
-    Check,
     PublicationError,
     Published,
     View,
@@ -25,9 +24,7 @@ A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 NOW = 1000.0
 
 
-def published(
-    version: str, *, canary: str = "", pods: str = "", epoch: int = 1, uid: str = "u1", structure: str = ""
-) -> Published:
+def published(version: str, *, canary: str = "", pods: str = "", epoch: int = 1, uid: str = "u1") -> Published:
     return Published(
         uid=uid,
         version=version,
@@ -36,7 +33,6 @@ def published(
         canary=canary,
         pods=frozenset(pods.split()),
         ports=frozenset({8080}),
-        structure=structure,
     )
 
 
@@ -61,32 +57,23 @@ NOTHING_UNDER_CANARY = published("")
         pytest.param(view(A, published(A, pods="*")), Wait(), id="the right one runs"),
         pytest.param(view(A, published(B, pods="*")), Apply(B), id="every pod's turn"),
         pytest.param(view(A, published(B, pods="other me")), Apply(B), id="my turn"),
-        pytest.param(view(A, published(B, pods="other")), Check(B), id="not my turn: test ahead"),
-        pytest.param(view(A, published(B, pods="me2 xme")), Check(B), id="names are compared whole"),
-        pytest.param(
-            view(A, published(A, pods="*"), published(B, canary="me")), Apply(B, test=False), id="I am the canary"
-        ),
-        pytest.param(view(A, published(A, pods="*"), published(B, canary="x")), Check(B), id="another is the canary"),
+        pytest.param(view(A, published(B, pods="other")), Wait(), id="not my turn"),
+        pytest.param(view(A, published(B, pods="me2 xme")), Wait(), id="names are compared whole"),
+        pytest.param(view(A, published(A, pods="*"), published(B, canary="me")), Apply(B), id="I am the canary"),
+        pytest.param(view(A, published(A, pods="*"), published(B, canary="x")), Wait(), id="another is the canary"),
         pytest.param(
             view(A, published(A, pods="*"), published(B, canary="me")).load(A).load(B), Wait(), id="the canary has it"
         ),
         pytest.param(view(B, published(A, pods="*"), NOTHING_UNDER_CANARY), Apply(A), id="the canary is taken back"),
         pytest.param(view(B, published(A, pods="*"), None), Apply(A), id="its ConfigMap is deleted"),
-        pytest.param(view(B, published(A, pods="x"), NOTHING_UNDER_CANARY), Check(A), id="taken back, in its turn"),
+        pytest.param(view(B, published(A, pods="x"), NOTHING_UNDER_CANARY), Wait(), id="taken back, in its turn"),
         pytest.param(view(B, published(B, pods="me"), NOTHING_UNDER_CANARY), Wait(), id="promoted: nothing to do"),
         pytest.param(view("", published(A), published(B, canary="me")), Apply(B), id="a canary that starts"),
         pytest.param(view("", published(A), published(B, canary="x")), Apply(A), id="a pod that starts under canary"),
-        pytest.param(view(C, published(A, pods="x"), published(B, canary="x")), Check(B), id="test the trial first"),
     ],
 )
 def test_the_aim_is_a_function_of_what_is_published(state: View, expected: object) -> None:
     assert decide(state, now=NOW) == expected
-
-
-def test_a_version_that_was_tested_waits_for_its_turn() -> None:
-    state = view(A, published(B, pods="other")).pass_test(B)
-    assert decide(state, now=NOW) == Wait()
-    assert decide(state.publish(main=published(B, pods="other me"), next=None), now=NOW) == Apply(B)
 
 
 @pytest.mark.parametrize("phase", ["test", "load"])
@@ -94,7 +81,7 @@ def test_a_canary_that_refuses_goes_on_with_the_version_in_force_and_tries_again
     state = view(A, published(A, pods="*"), published(B, canary="me")).refuse(refusal(B, phase), now=NOW)
     assert decide(state, now=NOW) == Wait(RETRY_LOAD)
     assert state.failure == refusal(B, phase)
-    assert decide(state, now=NOW + RETRY_LOAD) == Apply(B, test=False)
+    assert decide(state, now=NOW + RETRY_LOAD) == Apply(B)
     assert decide(state.load(A).load(B), now=NOW + RETRY_LOAD) == Wait()
 
 
@@ -105,7 +92,7 @@ def test_another_pods_trial_is_not_tried_again() -> None:
 
 @pytest.mark.parametrize("phase", ["test", "load"])
 def test_the_version_in_force_is_tried_again(phase: str) -> None:
-    """Its test too: a machine without memory fails that as well."""
+    """Also where the file failed its test: a machine without memory fails that as well."""
     state = view(A, published(B, pods="other")).refuse(refusal(B, phase), now=NOW)
     assert decide(state, now=NOW + 1e6) == Wait()
     state = state.publish(main=published(B, pods="*"), next=None)
@@ -132,9 +119,8 @@ def test_a_failure_is_told_until_another_version_is_loaded() -> None:
 
 
 def test_what_is_known_of_versions_that_are_gone_is_forgotten() -> None:
-    state = view(A, published(B, pods="x")).pass_test(B).refuse(refusal(C), now=NOW)
+    state = view(A, published(B, pods="x")).refuse(refusal(C), now=NOW)
     later = state.publish(main=published(A, pods="*"), next=None)
-    assert later.tested == frozenset()
     assert later.refusals == {}
 
 
@@ -172,7 +158,6 @@ def test_a_config_map_is_read() -> None:
                 names.CANARY_ANNOTATION: "pod-1",
                 names.PODS_ANNOTATION: "pod-1 pod-2",
                 names.LISTENER_PORTS_ANNOTATION: "8080 8443 70000",
-                names.STRUCTURE_ANNOTATION: "s",
             }
         )
     )
@@ -184,22 +169,7 @@ def test_a_config_map_is_read() -> None:
         canary="pod-1",
         pods=frozenset({"pod-1", "pod-2"}),
         ports=frozenset({8080, 8443}),
-        structure="s",
     )
-
-
-def test_a_structure_that_was_loaded_needs_no_further_test() -> None:
-    one = view(A, published(B, pods="*", structure="s"))
-    assert decide(one, now=NOW) == Apply(B)  # what runs was loaded before this agent started
-    two = one.load(B).publish(main=published(C, pods="*", structure="s"), next=None)
-    assert decide(two, now=NOW) == Apply(C, test=False)
-    other = two.load(C).publish(main=published(A, pods="*", structure="t"), next=None)
-    assert decide(other, now=NOW) == Apply(A)
-
-
-def test_versions_without_a_structure_are_always_tested() -> None:
-    one = view("", published(A, pods="*")).load(A).publish(main=published(B, pods="*"), next=None)
-    assert decide(one, now=NOW) == Apply(B)
 
 
 def test_a_config_map_without_annotations_publishes_nothing() -> None:
