@@ -30,9 +30,16 @@ def served(port: int, backend: Backend, *, websocket_only: bool = True) -> Confi
     )
 
 
-async def shake(port: int, path: str = "/ws", headers: Mapping[str, str] | None = None, *, host: str = HOST) -> Answer:
+async def shake(
+    port: int,
+    path: str = "/ws",
+    headers: Mapping[str, str | None] | None = None,
+    *,
+    host: str = HOST,
+    method: str = "GET",
+) -> Answer:
     """A handshake's answer."""
-    return await handshake(connected(port), host=host, path=path, headers=headers)
+    return await handshake(connected(port), host=host, path=path, headers=headers, method=method)
 
 
 async def get(port: int, path: str = "/ws", headers: Mapping[str, str] | None = None, *, host: str = HOST) -> Answer:
@@ -62,7 +69,7 @@ async def test_plain_http_on_a_required_path_gets_426(path: str) -> None:
             assert answer.status == 426
             assert answer.headers["upgrade"] == "websocket"
             assert answer.reason == "upgrade-required"
-            assert answer.body == b"This address takes WebSockets only.\n"
+            assert answer.body == b"This address takes WebSockets only (RFC 6455, version 13).\n"
             assert backend.requests == []
             assert (await nginx.log_line(1))["reason"] == "upgrade-required"
             assert (await nginx.log_line(1))["route"] == "team-a/chat"

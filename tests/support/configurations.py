@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from wsroute.api.policies import HashKey, OriginRules, Policy
 from wsroute.dataplane.ir import (
-    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -30,6 +30,7 @@ def proxy(upstream: str = "team-a_chat_0", **changes: Any) -> Proxy:
         "idle_timeout": 3_600_000,
         "set_headers": (),
         "remove_headers": (),
+        "origins": OriginRules("Enforce", (HOST,)),
     }
     return Proxy(upstream=upstream, **(usual | changes))
 
@@ -51,10 +52,14 @@ def server(*locations: Location, host: str = HOST, listeners: tuple[str, ...] = 
 
 
 def upstream(
-    *endpoints: Endpoint, name: str = "team-a_chat_0", balancing: Balancing = Balancing.LEAST_CONNECTIONS
+    *endpoints: Endpoint,
+    name: str = "team-a_chat_0",
+    balancing: Policy = Policy.LEAST_CONNECTIONS,
+    hash_key: HashKey | None = None,
 ) -> Upstream:
     """The upstream of the usual location."""
-    return Upstream(name=name, balancing=balancing, endpoints=endpoints or (Endpoint("10.1.2.3", 8080, 1),))
+    chosen = endpoints or (Endpoint("10.1.2.3", 8080, 1),)
+    return Upstream(name=name, balancing=balancing, endpoints=chosen, hash_key=hash_key)
 
 
 def configuration(
