@@ -86,6 +86,7 @@ def configuration(
 def many_routes(count: int, *, port: int, endpoints: int = 3) -> Configuration:
     """So many routes, each with a host and endpoints of its own."""
     refs = [RouteRef(f"team-{number % 50:02}", f"chat-{number}") for number in range(count)]
+    hosts = [f"{ref.name}.{ref.namespace}.example.com" for ref in refs]
     return configuration(
         port=port,
         worker_processes=2,
@@ -98,9 +99,11 @@ def many_routes(count: int, *, port: int, endpoints: int = 3) -> Configuration:
         ],
         servers=[
             server(
-                location(action=proxy(f"{ref.namespace}_{ref.name}_0"), route=ref),
-                host=f"{ref.name}.{ref.namespace}.example.com",
+                location(
+                    action=proxy(f"{ref.namespace}_{ref.name}_0", origins=OriginRules("Enforce", (host,))), route=ref
+                ),
+                host=host,
             )
-            for ref in refs
+            for ref, host in zip(refs, hosts, strict=True)
         ],
     )
