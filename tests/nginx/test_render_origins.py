@@ -1,13 +1,19 @@
 """The tables of handshakes, against a real nginx that runs a rendered file."""
 
+import random
+from collections.abc import Sequence
+
 import pytest
 
 from tests.nginx.test_render_handshake import get, served, shake
 from tests.support.backend import running_backend
 from tests.support.configurations import configuration, location, proxy, server, upstream
-from tests.support.handshakes import HANDSHAKE_CASES, HOST, ORIGIN_CASES, OWN, REPORTED, STRICT, WILDCARD
+from tests.support.handshakes import HANDSHAKE_CASES, HOST, ORIGIN_CASES, OWN, REPORTED, STRICT, WILDCARD, rules
 from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
+from wsroute.api.origins import normalised
+from wsroute.api.policies import OriginRules
+from wsroute.dataplane.origin import origin_allowed
 
 pytestmark = pytest.mark.nginx
 
@@ -112,3 +118,53 @@ async def test_the_refusals_of_a_rewritten_path_are_the_same() -> None:
             assert (await shake(port, "/Report/y", evil)).status == 101
             assert backend.last.path == "/x/y"
             assert (await nginx.log_line(1))["path"] == "/Enforce"
+
+
+LABELS = ("chat", "a", "x-1", "example", "com", "localhost", "null", "header", "127", "CHAT", "*", "")
+PORTS = ("", ":80", ":443", ":8080", ":0", ":")
+
+
+async def test_any_origin_is_judged_as_the_model_judges_it() -> None:
+    """Rules and Origins made of few parts, so that they are often alike; the same ones in every run."""
+    chance = random.Random(20_261_127)  # noqa: S311
+
+    def name(least: int, labels: Sequence[str]) -> str:
+        return ".".join(chance.choice(labels) for _ in range(chance.randint(least, 4)))
+
+    def host() -> str:
+        return chance.choice(("", "", "*.")) + name(2, LABELS[:5])
+
+    def listed() -> str:
+        return normalised(f"{chance.choice(('http', 'https'))}://{host()}{chance.choice(PORTS[:4])}")
+
+    def origin(rules: OriginRules) -> str:
+        known = [chance.choice(rules.own_hosts), *(entry.rpartition("://")[2] for entry in rules.allow)]
+        somebody = chance.choice((name(1, LABELS), chance.choice(known).replace("*", chance.choice(LABELS))))
+        made = f"{chance.choice(('http', 'https', 'HTTPS', 'wss'))}://{somebody}{chance.choice(PORTS)}"
+        return chance.choice((made, made, made, f"{made} {made}", f"{made}, {made}", somebody, "null", "Null", ""))
+
+    several = [
+        rules(
+            *{listed() for _ in range(chance.randrange(4))} | chance.choice((set(), {"null"})),
+            hosts=tuple({HOST, *(host() for _ in range(chance.randrange(3)))}),
+            header=chance.random() < 0.3,
+        )
+        for _ in range(40)
+    ]
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        locations = [location(f"/{number}", proxy(origins=own)) for number, own in enumerate(several)]
+        model = configuration(port=port, upstreams=[upstream(backend.endpoint())], servers=[server(*locations)])
+        with running_nginx(model) as nginx:
+            passed = 0
+            for number in [*range(len(several))] * 15:
+                own = several[number]
+                sent = origin(own)
+                allowed = origin_allowed(
+                    sent, own_hosts=own.own_hosts, allow=own.allow, require_header=own.require_header
+                )
+                answer = await shake(port, f"/{number}", {"Origin": sent})
+                assert answer.status == (101 if allowed else 403), (sent, own)
+                passed += allowed
+            assert 100 < passed < 500, "both happen often"
+            assert nginx.error_log() == ""
