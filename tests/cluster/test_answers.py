@@ -81,6 +81,49 @@ async def test_plain_http_on_a_required_path_is_told_to_upgrade(stack: Stack) ->
         assert smuggled.status == 426
 
 
+async def test_pages_of_other_hosts_open_no_sockets_until_they_may(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    other = {"Origin": "https://www.example.net"}
+    for pod in await stack.balancer_pods():
+        for own in ({}, {"Origin": f"https://{host}"}, {"Origin": f"http://{host}:8880"}):
+            assert (await stack.handshake(pod, host=host, headers=own)).status == 101
+        for foreign in (other, {"Origin": "null"}, {"Origin": f"https://{host}.example.net"}):
+            answer = await stack.handshake(pod, host=host, headers=foreign)
+            assert (answer.status, answer.reason) == (403, "origin")
+        old = await stack.handshake(pod, host=host, headers={"Sec-WebSocket-Version": "8"})
+        assert (old.status, old.headers["sec-websocket-version"]) == (426, "13")
+        answer = await stack.handshake(pod, host=host, headers={"Sec-WebSocket-Key": "short"})
+        assert (answer.status, answer.reason) == (400, "bad-handshake")
+    await stack.route(origins={"allow": ["https://*.example.net"]})
+    await stack.condition("chat", "Ready")
+    for pod in await stack.balancer_pods():
+        assert (await stack.handshake(pod, host=host, headers=other)).status == 101
+
+
+async def test_a_key_has_its_endpoint_on_every_balancer_pod(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend(replicas=3)
+    await stack.route(loadBalancing={"policy": "Hash", "hash": {"by": "Query", "name": "room"}})
+    await stack.condition("chat", "Ready")
+
+    async def all_endpoints_are_there() -> None:
+        assert (await stack.status())["endpoints"]["ready"] == 3
+
+    await eventually(all_endpoints_are_there)
+    await stack.condition("chat", "Programmed")
+    found: dict[str, set[str]] = {}
+    for pod in await stack.balancer_pods():
+        for number in range(60):
+            room = f"room-{number % 30}"
+            answer = await stack.handshake(pod, host=host, path=f"/echo?room={room}")
+            found.setdefault(room, set()).add(answer.headers["x-chat-pod"])
+    assert {len(places) for places in found.values()} == {1}
+    assert len(set().union(*found.values())) == 3
+
+
 async def test_a_listeners_port_changes(stack: Stack) -> None:
     host = stack.host()
     await stack.backend()

@@ -66,6 +66,21 @@ def headers(name: str, value: str) -> Json:
     return route(headers={"set": [{"name": name, "value": value}]})
 
 
+def origins(*allow: str) -> Json:
+    """A good spec that lets pages of these origins open sockets."""
+    return route(origins={"allow": list(allow)})
+
+
+def balancing(**fields: Any) -> Json:
+    """A good spec with this load balancing."""
+    return route(loadBalancing=fields)
+
+
+def hashed(**key: Any) -> Json:
+    """A good spec with this hash key."""
+    return balancing(policy="Hash", hash=key)
+
+
 def balancer(**fields: Any) -> Json:
     """A good spec with some fields replaced."""
     good: Json = {
@@ -133,6 +148,40 @@ SAME_SENTENCE: list[tuple[str, Json, str, str]] = [
     (ROUTE, headers("X-A", "a\nb"), "spec.headers.set[0].value", "printable ASCII"),
     (ROUTE, headers("X-A", " a"), "spec.headers.set[0].value", "blank"),
     (ROUTE, headers("X-A", ""), "spec.headers.set[0].value", "under remove"),
+    (ROUTE, origins("*"), "spec.origins.allow[0]", "policy: Off lets every page open sockets"),
+    (ROUTE, origins("a.example.com"), "spec.origins.allow[0]", "must begin with its scheme"),
+    (ROUTE, origins("wss://a.example.com"), "spec.origins.allow[0]", "the scheme of the page"),
+    (ROUTE, origins("https://a.example.com/"), "spec.origins.allow[0]", "without a slash or a path"),
+    (ROUTE, origins("https://A.example.com"), "spec.origins.allow[0]", "in lower case"),
+    (ROUTE, origins("https://*.com"), "spec.origins.allow[0]", "two labels"),
+    (ROUTE, origins("https://a.*.com"), "spec.origins.allow[0]", "whole first label"),
+    (ROUTE, origins("https://a.example.com:65536"), "spec.origins.allow[0]", "from 1 to 65535"),
+    (ROUTE, origins("https://a.example.com\n"), "spec.origins.allow[0]", "blanks or control characters"),
+    (ROUTE, balancing(policy="Hash"), "spec.loadBalancing.hash", "needs hash"),
+    (ROUTE, balancing(hash={"by": "ClientIP"}), "spec.loadBalancing.hash", "means nothing without policy: Hash"),
+    (
+        ROUTE,
+        balancing(policy="RoundRobin", hash={"by": "ClientIP"}),
+        "spec.loadBalancing.hash",
+        "means nothing without policy: Hash",
+    ),
+    (ROUTE, hashed(by="Query"), "spec.loadBalancing.hash.name", "name is required"),
+    (ROUTE, hashed(by="ClientIP", name="a"), "spec.loadBalancing.hash.name", "means nothing with ClientIP"),
+    (ROUTE, hashed(by="Header", name="X_Room"), "spec.loadBalancing.hash.name", "write the name with hyphens"),
+    (ROUTE, hashed(by="Cookie", name="a b"), "spec.loadBalancing.hash.name", "must consist of"),
+    (ROUTE, balancing(stickyCookie={"name": "__Host-a"}), "spec.loadBalancing.stickyCookie.name", "another name"),
+    (
+        BALANCER,
+        balancer(defaults={"loadBalancing": {"stickyCookie": {"name": "wsr"}}}),
+        "spec.defaults.loadBalancing.stickyCookie",
+        "Static has no sticky cookies",
+    ),
+    (
+        BALANCER,
+        balancer(defaults={"loadBalancing": {"policy": "Hash", "hash": {"by": "Cookie", "name": "connect.sid"}}}),
+        "spec.defaults.loadBalancing.hash.name",
+        "choose such a name",
+    ),
     (BALANCER, listeners(8081), "spec.listeners[0].port", "8081 and 8082 are reserved"),
     (BALANCER, balancer(domain="*.example.com"), "spec.domain", "without a wildcard"),
     (BALANCER, balancer(reload={"minInterval": "5"}), "spec.reload.minInterval", "with the units h, m, s or ms"),
@@ -197,6 +246,11 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
     (ROUTE, route(hosts=[1]), "spec.hosts[0]", "must be of type string"),
     (ROUTE, path(type="Regex"), "spec.paths[0].type", 'supported values: "Prefix", "Exact"'),
     (ROUTE, path(upgrade="Never"), "spec.paths[0].upgrade", 'supported values: "Required", "Optional"'),
+    (ROUTE, route(origins={"policy": "enforce"}), "spec.origins.policy", 'values: "Enforce", "Report", "Off"'),
+    (ROUTE, origins("null", "null"), "spec.origins.allow[1]", "Duplicate value"),
+    (ROUTE, origins(*(f"https://a{number}.example.com" for number in range(33))), "spec.origins.allow", "at most 32"),
+    (ROUTE, hashed(name="a"), "spec.loadBalancing.hash.by", "Required value"),
+    (ROUTE, hashed(by="Path", name="a"), "spec.loadBalancing.hash.by", 'values: "ClientIP", "Header"'),
     (BALANCER, balancer(reload={"maxDrainingGenerations": 65}), "spec.reload.maxDrainingGenerations", "equal to 64"),
     (BALANCER, balancer(reload={"maxDrainingGenerations": 0}), "spec.reload.maxDrainingGenerations", "equal to 1"),
     (ROUTE, backend(weight=1001), "spec.paths[0].backends[0].weight", "less than or equal to 1000"),
@@ -298,6 +352,15 @@ FULL_SIZE = route(
     headers={
         "set": [{"name": f"X-{number}{'a' * 250}", "value": "a" * 2000} for number in range(16)],
         "remove": [f"Y-{number}{'a' * 250}" for number in range(16)],
+    },
+    origins={
+        "allow": [f"https://{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 40}.o{n}.example.com:65535" for n in range(32)],
+        "requireHeader": True,
+    },
+    loadBalancing={
+        "policy": "Hash",
+        "hash": {"by": "Query", "name": "a" * 64},
+        "stickyCookie": {"name": "a" * 64, "maxAge": "596h"},
     },
 )
 

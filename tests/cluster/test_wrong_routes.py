@@ -42,6 +42,8 @@ REFUSED_AT_APPLY: dict[str, tuple[dict[str, Any], str, str]] = {
     "service with a dot": (backend(service="chat.other"), "spec.paths[0].backends[0].service", "DNS label"),
     "duration without unit": (spec(timeouts={"idle": "30"}), "spec.timeouts.idle", "units"),
     "pings too rare": (spec(timeouts={"idle": "30s"}, pingInterval="20s"), "spec.timeouts.idle", "twice pingInterval"),
+    "page with a path": (spec(origins={"allow": ["https://a.example.com/x"]}), "spec.origins.allow[0]", "a path"),
+    "hash of nothing": (spec(loadBalancing={"policy": "Hash"}), "spec.loadBalancing.hash", "needs hash"),
     "header of ours": (
         spec(headers={"set": [{"name": "X-Forwarded-For", "value": "1"}]}),
         "spec.headers.set[0].name",
@@ -70,6 +72,13 @@ TOLD_IN_CONDITIONS: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         "NotAllowed",
         "spec.headers.set[0].name",
         "X-Team",
+    ),
+    "more than the data plane can do": (
+        spec(loadBalancing={"stickyCookie": {"name": "wsr"}}),
+        "Accepted",
+        "Unsupported",
+        "spec.loadBalancing.stickyCookie",
+        "Static",
     ),
     "unknown service": (
         backend(service="nobody"),

@@ -4,7 +4,18 @@ from functools import cache
 from typing import Any, Final
 
 from tests.hostile.fields import Leaf, leaves
-from tests.hostile.world import Outcome, World, attacker, changed, neighbours, places, spell
+from tests.hostile.world import (
+    STICKY,
+    STICKY_BALANCER_SPEC,
+    STICKY_ROUTE_SPEC,
+    Outcome,
+    World,
+    attacker,
+    changed,
+    neighbours,
+    places,
+    spell,
+)
 from tests.support.nginx_tokens import Directive
 
 Place = tuple[str | int, ...]
@@ -16,12 +27,21 @@ OBJECTS: Final = {
     "Deployment": neighbours()[1],
     "Pod": neighbours()[2],
 }
+_WITH_STICKY_COOKIE: Final = {
+    kind: {**OBJECTS[kind], "spec": spec}
+    for kind, spec in (("WebSocketRoute", STICKY_ROUTE_SPEC), ("WebSocketBalancer", STICKY_BALANCER_SPEC))
+}
 ADMINS: Final = ("WebSocketBalancer", "Deployment", "Pod")
 """Objects of the balancer's administrator: what is wrong there may concern everybody."""
 
 _FIXED: Final = ("apiVersion", "kind")
 
-VALUES: Final = [(kind, place) for kind, raw in OBJECTS.items() for place in places(raw) if place[0] not in _FIXED]
+VALUES: Final = [
+    (kind, place)
+    for kind, raw in (OBJECTS | _WITH_STICKY_COOKIE).items()
+    for place in places(raw)
+    if place[0] not in _FIXED
+]
 LEAVES: Final = {(kind, leaf.path): leaf for kind in ("WebSocketRoute", "WebSocketBalancer") for leaf in leaves(kind)}
 WORLD: Final = World()
 
@@ -44,7 +64,13 @@ def base() -> Outcome:
 
 def attack(kind: str, place: Place, value: Any) -> Outcome:
     """The world with one value in the place of another."""
-    return attack_whole(changed(OBJECTS[kind], place, value))
+    return attack_whole(changed(object_with(kind, place), place, value))
+
+
+def object_with(kind: str, place: Place) -> Json:
+    """The object that is attacked in a place: a good one, unless the place is one that its data plane can't have."""
+    sticky = kind in STICKY and spell(place).startswith(STICKY[kind])
+    return _WITH_STICKY_COOKIE[kind] if sticky else OBJECTS[kind]
 
 
 @cache

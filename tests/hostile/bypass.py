@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tests.support.configurations import configuration, location, proxy, server, upstream
+from wsroute.api.policies import HashKey, HashSource, OriginRules, Policy
 from wsroute.dataplane.ir import Configuration, Endpoint, Listener, RouteRef
 
 _NAME: Final = "X-Harmless"
@@ -30,6 +31,13 @@ MODELS: Final[Mapping[tuple[str, str], Callable[[Any], Configuration]]] = {
     ("WebSocketRoute", "spec.timeouts.idle"): lambda value: _route(idle_timeout=value),
     ("WebSocketRoute", "spec.paths[].backends[].weight"): lambda value: configuration(
         upstreams=[upstream(Endpoint("10.1.2.3", 8080, value))]
+    ),
+    ("WebSocketRoute", "spec.origins.policy"): lambda value: _route(origins=OriginRules(value, ("m.example.com",))),
+    ("WebSocketRoute", "spec.origins.allow[]"): lambda value: _route(
+        origins=OriginRules("Enforce", ("m.example.com",), (value,))
+    ),
+    ("WebSocketRoute", "spec.loadBalancing.hash.name"): lambda value: configuration(
+        upstreams=[upstream(balancing=Policy.HASH, hash_key=HashKey(HashSource.QUERY, value))]
     ),
     ("EndpointSlice", "endpoints[].addresses[]"): lambda value: configuration(
         upstreams=[upstream(Endpoint(value, 8080, 1))]
@@ -58,6 +66,9 @@ HARMLESS: Final[Mapping[str, Any]] = {
     "spec.timeouts.connect": 3_000,
     "spec.timeouts.idle": 3_000,
     "spec.paths[].backends[].weight": 2,
+    "spec.origins.policy": "Report",
+    "spec.origins.allow[]": "https://harmless.example.com",
+    "spec.loadBalancing.hash.name": "harmless",
     "endpoints[].addresses[]": "10.1.2.3",
     "spec.trustedProxies[]": "10.0.0.0/8",
     "spec.listeners[].name": "ws",

@@ -43,7 +43,8 @@ def leaves(kind: str) -> tuple[Leaf, ...]:
 
 
 def specimen(kind: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec in which every field has a value: the chosen one, by the field's path, else an example of its type."""
+    """A spec in which every field has a value: the chosen one, by the field's path, else an example of its type. With
+    None it is left out."""
     made: dict[str, Any] = _model(SPECS[kind], "spec", chosen)
     return made
 
@@ -94,6 +95,8 @@ def _model(model: type[Model], path: str, chosen: Mapping[str, Any]) -> dict[str
     for name, field in model.model_fields.items():
         key = field.alias or name
         below = f"{path}.{key}"
+        if below in chosen and chosen[below] is None:
+            continue
         made[key] = chosen[below] if below in chosen else _value(field.annotation, below, tuple(field.metadata), chosen)
     return made
 

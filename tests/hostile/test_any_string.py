@@ -10,11 +10,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile.attacks import OBJECTS, VALUES, Place, attack, attack_whole, base, has_kept_its_shape, judge, leaf_at
+from tests.hostile.attacks import (
+    OBJECTS,
+    VALUES,
+    Place,
+    attack,
+    attack_whole,
+    base,
+    has_kept_its_shape,
+    judge,
+    leaf_at,
+    object_with,
+)
 from tests.hostile.fields import leaves
 from tests.hostile.table import tried
 from tests.hostile.texts import EXAMPLES, texts
-from tests.hostile.world import BALANCER, BALANCER_SPEC, MALLORY, ROUTE_SPEC, place_of, places, spell
+from tests.hostile.world import BALANCER, MALLORY, STICKY_BALANCER_SPEC, STICKY_ROUTE_SPEC, place_of, places, spell
 
 IDS: Final = [f"{kind}-{spell(place)}" for kind, place in VALUES]
 
@@ -25,7 +36,7 @@ IDS: Final = [f"{kind}-{spell(place)}" for kind, place in VALUES]
 @given(data=st.data())
 def test_a_string_in_any_place(kind: str, place: Place, data: st.DataObject) -> None:
     leaf = leaf_at(kind, place)
-    example: Any = OBJECTS[kind]
+    example: Any = object_with(kind, place)
     for step in place:
         example = example[step]
     text = data.draw(texts(example, leaf.grammar if leaf else None))
@@ -45,7 +56,7 @@ def test_a_string_as_any_key(kind: str, data: st.DataObject) -> None:
     """A field by another name, and one field too many."""
     place = data.draw(st.sampled_from([place for other, place in KEYS if other == kind]))
     name = data.draw(texts(place[-1]))
-    above: Any = OBJECTS[kind]
+    above: Any = object_with(kind, place)
     for step in place[:-1]:
         above = above[step]
     more = {**above, name: above[place[-1]]}
@@ -56,7 +67,7 @@ def test_a_string_as_any_key(kind: str, data: st.DataObject) -> None:
 
 def test_the_objects_hold_every_field() -> None:
     """What ``specimen`` makes is valid, and no leaf of the models is missing from it."""
-    for kind, spec in (("WebSocketRoute", ROUTE_SPEC), ("WebSocketBalancer", BALANCER_SPEC)):
+    for kind, spec in (("WebSocketRoute", STICKY_ROUTE_SPEC), ("WebSocketBalancer", STICKY_BALANCER_SPEC)):
         found = {spell(("spec", *place), indices=False) for place in places(spec)}
         for leaf in leaves(kind):
             assert leaf.path in found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hostile.attacks import OBJECTS
+from tests.hostile.attacks import OBJECTS, object_with
 from tests.hostile.catalogue import ROWS, Row, Verdict
 from tests.hostile.table import Column, parameters
 from tests.hostile.world import changed, place_of
@@ -53,7 +53,7 @@ async def client(server: apiserver.ApiServer) -> AsyncIterator[KubeClient]:
 @pytest.mark.parametrize("row", parameters(TOLD, Column.SERVER))
 async def test_what_the_schema_tells(row: Row, client: KubeClient, record_property: Tell) -> None:
     resource = RESOURCES[row.kind]
-    good = OBJECTS[row.kind]
+    good = object_with(row.kind, place_of(row.field))
     metadata = {"name": "tried", "namespace": good["metadata"]["namespace"]}
     for value in row.values:
         body = {**changed(good, place_of(row.field), value), "metadata": metadata}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.attacks import OBJECTS, attack, base, has_kept_its_shape, judge
+from tests.hostile.attacks import attack, base, has_kept_its_shape, judge, object_with
 from tests.hostile.catalogue import DUE, ROWS, Row, Verdict
 from tests.hostile.fields import SPECS, leaves
 from tests.hostile.table import Column, parameters
@@ -96,8 +96,9 @@ def test_lines_that_come_due(due: Any) -> None:
 def test_the_lines_have_names_of_their_own() -> None:
     assert len({(row.id, row.field) for row in ROWS}) == len(ROWS)
     for row in WITH_VALUES:
-        value: Any = OBJECTS[row.kind]
-        for step in place_of(row.field):
+        place = place_of(row.field)
+        value: Any = object_with(row.kind, place)
+        for step in place:
             value = value[step]
         assert value not in row.inputs, "the input is another one than the good value"
     assert base().complaints == ()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile.attacks import OBJECTS, VALUES, WORLD, attack, base, judge
+from tests.hostile.attacks import OBJECTS, VALUES, WORLD, attack, base, judge, object_with
 from tests.hostile.table import tried
 from tests.hostile.texts import EXAMPLES, NASTY
 from tests.hostile.world import attacker, changed, places, spell
@@ -68,7 +68,7 @@ def test_an_odd_value_in_every_place(name: str) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_item_in_every_list(name: str) -> None:
     for kind, place in VALUES:
-        items: Any = OBJECTS[kind]
+        items: Any = object_with(kind, place)
         for step in place:
             items = items[step]
         if isinstance(items, list):

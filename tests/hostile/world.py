@@ -38,47 +38,54 @@ SETTINGS: Final = GraphSettings(default_balancer=BALANCER)
 NOW: Final = "2026-02-01T00:00:00Z"
 _MOMENT: Final = datetime(2026, 2, 1, tzinfo=UTC)
 
-ROUTE_SPEC: Final = specimen(
-    "WebSocketRoute",
-    {
-        "spec.balancerRef": {"name": BALANCER.name, "namespace": BALANCER.namespace},
-        "spec.listeners[]": "ws",
-        "spec.hosts": ["m.example.com", "*.m.example.com"],
-        "spec.paths[].rewritePrefix": "/app",
-        "spec.paths[].backends[].weight": 3,
-        "spec.timeouts.connect": "3s",
-        "spec.timeouts.idle": "30m",
-        "spec.pingInterval": "20s",
-        "spec.loadBalancing.policy": "RoundRobin",
-        "spec.headers.remove[]": "X-Debug",
-    },
-)
+_ROUTE_FIELDS: Final = {
+    "spec.balancerRef": {"name": BALANCER.name, "namespace": BALANCER.namespace},
+    "spec.listeners[]": "ws",
+    "spec.hosts": ["m.example.com", "*.m.example.com"],
+    "spec.paths[].rewritePrefix": "/app",
+    "spec.paths[].backends[].weight": 3,
+    "spec.timeouts.connect": "3s",
+    "spec.timeouts.idle": "30m",
+    "spec.pingInterval": "20s",
+    "spec.loadBalancing.policy": "Hash",
+    "spec.loadBalancing.hash.by": "Query",
+    "spec.headers.remove[]": "X-Debug",
+}
+STICKY: Final = {
+    "WebSocketRoute": "spec.loadBalancing.stickyCookie",
+    "WebSocketBalancer": "spec.defaults.loadBalancing.stickyCookie",
+}
+"""By kind, what the balancer's data plane can't do."""
+
+ROUTE_SPEC: Final = specimen("WebSocketRoute", {**_ROUTE_FIELDS, STICKY["WebSocketRoute"]: None})
+STICKY_ROUTE_SPEC: Final = specimen("WebSocketRoute", _ROUTE_FIELDS)
 WALL: Final = 1_790_000_000.0
 """The time of all passes, seconds since the epoch."""
 
-BALANCER_SPEC: Final = specimen(
-    "WebSocketBalancer",
-    {
-        "spec.serviceRef.name": "shared",
-        "spec.domain": "ws.example.net",
-        "spec.listeners[].name": "ws",
-        "spec.listeners[].port": 8080,
-        "spec.listeners[].public.port": 80,
-        "spec.allowedRoutes.namespaces.from": "Selector",
-        "spec.allowedRoutes.namespaces.selector.matchLabels": LABELS,
-        "spec.allowedRoutes.namespaces.selector.matchExpressions[].key": "websockets",
-        "spec.allowedRoutes.hosts[]": "*",
-        "spec.allowedRoutes.maxPerNamespace": 500,
-        "spec.allowedRoutes.manualEndpoints": False,
-        "spec.requestHeaders": ["X-Team", "X-Debug"],
-        "spec.defaults.timeouts.connect": "4s",
-        "spec.defaults.timeouts.idle": "1h",
-        "spec.defaults.pingInterval": "30s",
-        "spec.maximums.idle": "24h",
-        "spec.nginx.workerProcesses": 2,
-        "spec.nginx.workerConnections": 1024,
-    },
-)
+_BALANCER_FIELDS: Final = {
+    "spec.serviceRef.name": "shared",
+    "spec.domain": "ws.example.net",
+    "spec.listeners[].name": "ws",
+    "spec.listeners[].port": 8080,
+    "spec.listeners[].public.port": 80,
+    "spec.allowedRoutes.namespaces.from": "Selector",
+    "spec.allowedRoutes.namespaces.selector.matchLabels": LABELS,
+    "spec.allowedRoutes.namespaces.selector.matchExpressions[].key": "websockets",
+    "spec.allowedRoutes.hosts[]": "*",
+    "spec.allowedRoutes.maxPerNamespace": 500,
+    "spec.allowedRoutes.manualEndpoints": False,
+    "spec.requestHeaders": ["X-Team", "X-Debug"],
+    "spec.defaults.timeouts.connect": "4s",
+    "spec.defaults.timeouts.idle": "1h",
+    "spec.defaults.pingInterval": "30s",
+    "spec.maximums.idle": "24h",
+    "spec.nginx.workerProcesses": 2,
+    "spec.defaults.loadBalancing.policy": "Hash",
+    "spec.defaults.loadBalancing.hash.by": "Header",
+    "spec.nginx.workerConnections": 1024,
+}
+BALANCER_SPEC: Final = specimen("WebSocketBalancer", {**_BALANCER_FIELDS, STICKY["WebSocketBalancer"]: None})
+STICKY_BALANCER_SPEC: Final = specimen("WebSocketBalancer", _BALANCER_FIELDS)
 
 
 def team(namespace: str, number: int, **route: Any) -> list[Json]:

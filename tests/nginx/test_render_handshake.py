@@ -30,9 +30,16 @@ def served(port: int, backend: Backend, *, websocket_only: bool = True) -> Confi
     )
 
 
-async def shake(port: int, path: str = "/ws", headers: Mapping[str, str] | None = None, *, host: str = HOST) -> Answer:
+async def shake(
+    port: int,
+    path: str = "/ws",
+    headers: Mapping[str, str | None] | None = None,
+    *,
+    host: str = HOST,
+    method: str = "GET",
+) -> Answer:
     """A handshake's answer."""
-    return await handshake(connected(port), host=host, path=path, headers=headers)
+    return await handshake(connected(port), host=host, path=path, headers=headers, method=method)
 
 
 async def get(port: int, path: str = "/ws", headers: Mapping[str, str] | None = None, *, host: str = HOST) -> Answer:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from wsroute.api.policies import HashKey, OriginRules, Policy
 from wsroute.dataplane.ir import (
-    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -30,6 +30,7 @@ def proxy(upstream: str = "team-a_chat_0", **changes: Any) -> Proxy:
         "idle_timeout": 3_600_000,
         "set_headers": (),
         "remove_headers": (),
+        "origins": OriginRules("Enforce", (HOST,)),
     }
     return Proxy(upstream=upstream, **(usual | changes))
 
@@ -51,10 +52,14 @@ def server(*locations: Location, host: str = HOST, listeners: tuple[str, ...] = 
 
 
 def upstream(
-    *endpoints: Endpoint, name: str = "team-a_chat_0", balancing: Balancing = Balancing.LEAST_CONNECTIONS
+    *endpoints: Endpoint,
+    name: str = "team-a_chat_0",
+    balancing: Policy = Policy.LEAST_CONNECTIONS,
+    hash_key: HashKey | None = None,
 ) -> Upstream:
     """The upstream of the usual location."""
-    return Upstream(name=name, balancing=balancing, endpoints=endpoints or (Endpoint("10.1.2.3", 8080, 1),))
+    chosen = endpoints or (Endpoint("10.1.2.3", 8080, 1),)
+    return Upstream(name=name, balancing=balancing, endpoints=chosen, hash_key=hash_key)
 
 
 def configuration(
@@ -81,6 +86,7 @@ def configuration(
 def many_routes(count: int, *, port: int, endpoints: int = 3) -> Configuration:
     """So many routes, each with a host and endpoints of its own."""
     refs = [RouteRef(f"team-{number % 50:02}", f"chat-{number}") for number in range(count)]
+    hosts = [f"{ref.name}.{ref.namespace}.example.com" for ref in refs]
     return configuration(
         port=port,
         worker_processes=2,
@@ -93,9 +99,11 @@ def many_routes(count: int, *, port: int, endpoints: int = 3) -> Configuration:
         ],
         servers=[
             server(
-                location(action=proxy(f"{ref.namespace}_{ref.name}_0"), route=ref),
-                host=f"{ref.name}.{ref.namespace}.example.com",
+                location(
+                    action=proxy(f"{ref.namespace}_{ref.name}_0", origins=OriginRules("Enforce", (host,))), route=ref
+                ),
+                host=host,
             )
-            for ref in refs
+            for ref, host in zip(refs, hosts, strict=True)
         ],
     )

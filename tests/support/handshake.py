@@ -29,8 +29,9 @@ class Answer:
         return self.headers.get("x-wsroute-reason", "")
 
 
-def _request(host: str, path: str, headers: Mapping[str, str]) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+def _request(host: str, path: str, headers: Mapping[str, str | None], method: str = "GET") -> bytes:
+    given = (f"{name}: {value}" for name, value in headers.items() if value is not None)
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *given]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
@@ -39,19 +40,27 @@ async def ask(sock: socket.socket, *, host: str, path: str, headers: Mapping[str
     return await _exchange(sock, _request(host, path, {**(headers or {}), "Connection": "close"}))
 
 
-async def handshake(sock: socket.socket, *, host: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Ask for a WebSocket (RFC 6455, section 4.1) over a connected socket; the connection is closed afterwards."""
-    asked = {
+async def handshake(
+    sock: socket.socket,
+    *,
+    host: str,
+    path: str,
+    headers: Mapping[str, str | None] | None = None,
+    method: str = "GET",
+) -> Answer:
+    """Ask for a WebSocket (RFC 6455, section 4.1) over a connected socket; the connection is closed afterwards. Headers
+    that are None are left out."""
+    asked: dict[str, str | None] = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
         **(headers or {}),
     }
-    return await _exchange(sock, _request(host, path, asked))
+    return await _exchange(sock, _request(host, path, asked, method), has_body=method != "HEAD")
 
 
-async def _exchange(sock: socket.socket, request: bytes) -> Answer:
+async def _exchange(sock: socket.socket, request: bytes, *, has_body: bool = True) -> Answer:
     reader, writer = await asyncio.open_connection(sock=sock)
     try:
         async with asyncio.timeout(DEADLINE):
@@ -62,7 +71,7 @@ async def _exchange(sock: socket.socket, request: bytes) -> Answer:
                 name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
             }
             status = int(status_line.split(" ", 2)[1])
-            length = "0" if status == 101 else headers.get("content-length")
+            length = "0" if status == 101 or not has_body else headers.get("content-length")
             # nginx keeps the connection open after it has refused a handshake.
             body = await (reader.read() if length is None else reader.readexactly(int(length)))
             return Answer(status=status, headers=headers, body=body)

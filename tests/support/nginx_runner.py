@@ -121,7 +121,8 @@ class Nginx:
 
     def access_log(self) -> list[dict[str, Any]]:
         """The lines of the access log so far; nginx writes one after its client has the answer."""
-        return [json.loads(line) for line in self._stdout.read_text(encoding="utf-8").splitlines()]
+        *whole, _half_written = self._stdout.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in whole]
 
     async def log_line(self, number: int) -> dict[str, Any]:
         """The line of the access log with this number, the first being 1, once it is there."""

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from wsroute.api.allowed import AllowedRoutes
+from wsroute.api.balancing import DEFAULT_RULES, LoadBalancing
 from wsroute.api.common import (
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_IDLE_TIMEOUT,
     IDLE_RULE,
-    LoadBalancing,
     Timeouts,
     cel_duration,
     header_key,
@@ -29,6 +29,7 @@ from wsroute.api.fields import (
     Rule,
     many,
 )
+from wsroute.api.origins import Origins
 from wsroute.api.values import WORKER_PROCESSES
 
 DEFAULT_WORKER_CONNECTIONS: Final = 16_384
@@ -195,6 +196,7 @@ class Defaults(Model):
 
     timeouts: Timeouts | None = Field(default=None, description="How long to wait for what.")
     ping_interval: Duration | None = Field(default=None, description="How often applications send WebSocket pings.")
+    origins: Origins | None = Field(default=None, description="Which pages may open sockets.")
     load_balancing: LoadBalancing | None = Field(
         default=None, description="How an endpoint is chosen for a new socket."
     )
@@ -311,6 +313,7 @@ class WebSocketBalancerSpec(Model):
             broken=_default_above_maximum,
             field=".defaults",
         ),
+        *DEFAULT_RULES,
     )
 
     @property

@@ -1,7 +1,7 @@
-"""What routes and balancers have in common: times, load balancing, and when two headers are the same."""
+"""What routes and balancers have in common: times, and when two headers are the same."""
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -14,10 +14,6 @@ DEFAULT_CONNECT_TIMEOUT: Final = 5_000
 DEFAULT_IDLE_TIMEOUT: Final = 3_600_000
 """Milliseconds that a silent socket is kept, where neither route nor balancer says."""
 
-DEFAULT_POLICY: Final = "LeastConnections"
-
-Policy = Literal["LeastConnections", "RoundRobin"]
-
 
 class Timeouts(Model):
     """How long to wait."""
@@ -29,17 +25,6 @@ class Timeouts(Model):
     idle: Duration | None = Field(
         default=None,
         description="Until a socket on which no side sends is closed; 1h where neither route nor balancer says.",
-    )
-
-
-class LoadBalancing(Model):
-    """How an endpoint is chosen for a new socket."""
-
-    policy: Policy = Field(
-        description=(
-            "LeastConnections takes the endpoint with the fewest sockets, RoundRobin the next one; LeastConnections "
-            "where neither route nor balancer says."
-        )
     )
 
 

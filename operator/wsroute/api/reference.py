@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from annotated_types import Ge, Le, MaxLen, MinLen
 
 from wsroute.api import values
+from wsroute.api.balancing import COOKIE_NAME, KEY_NAME
 from wsroute.api.conditions import ConditionType, Reason
 from wsroute.api.fields import Duration, IntOrText, LabelMap, Model, Pause, Text
 from wsroute.api.grammar import Grammar
+from wsroute.api.origins import ORIGIN
 from wsroute.api.schema import BALANCER, ROUTE, Kind, models_in
 from wsroute.api.v1alpha1 import GROUP, VERSION
 
@@ -38,7 +40,8 @@ spec:
         - {service: chat-pages, port: 80}
   timeouts: {connect: 5s, idle: 1h}
   pingInterval: 30s
-  loadBalancing: {policy: LeastConnections}
+  origins: {policy: Enforce, allow: ["https://*.example.com"]}
+  loadBalancing: {policy: Hash, hash: {by: Query, name: room}}
   headers:
     set: [{name: X-Team, value: a}]
     remove: [X-Debug]
@@ -69,6 +72,7 @@ spec:
   requestHeaders: [X-Team, X-Debug]
   defaults:
     timeouts: {connect: 5s, idle: 1h}
+    origins: {policy: Enforce}
     loadBalancing: {policy: LeastConnections}
   maximums: {idle: 24h}
   nginx: {workerProcesses: auto, workerConnections: 16384, templateRef: {configMap: custom-main}}
@@ -154,6 +158,9 @@ _GRAMMARS: Final = (
     values.HEADER_NAME,
     values.HEADER_VALUE,
     values.CIDR,
+    ORIGIN,
+    KEY_NAME,
+    COOKIE_NAME,
     values.LABEL_KEY,
     values.LABEL_VALUE,
 )

@@ -1,12 +1,13 @@
 """The models of a WebSocketRoute's ``spec``: what an application team writes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from wsroute.api.balancer import WebSocketBalancerSpec
-from wsroute.api.common import DEFAULT_POLICY, IDLE_RULE, LoadBalancing, Policy, Timeouts, header_key
+from wsroute.api.balancing import LoadBalancing, policy_in_force, sticky_in_force
+from wsroute.api.common import IDLE_RULE, Timeouts, header_key
 from wsroute.api.fields import (
     BalancerName,
     DnsLabel,
@@ -20,6 +21,8 @@ from wsroute.api.fields import (
     Rule,
     many,
 )
+from wsroute.api.origins import Origins, rules_in_force
+from wsroute.api.policies import HashKey, OriginRules, Policy, StickyCookie
 
 PathType = Literal["Prefix", "Exact"]
 
@@ -178,6 +181,9 @@ class WebSocketRouteSpec(Model):
         default=None,
         description="How often the application sends WebSocket pings. timeouts.idle must be at least twice as long.",
     )
+    origins: Origins | None = Field(
+        default=None, description="Which pages may open sockets. Those of the route's own hosts when left out."
+    )
     load_balancing: LoadBalancing | None = Field(
         default=None, description="How an endpoint is chosen for a new socket."
     )
@@ -209,7 +215,14 @@ class WebSocketRouteSpec(Model):
         """Milliseconds between the application's pings: the route's own, else the balancer's default, else unknown."""
         return self.ping_interval if self.ping_interval is not None else balancer.defaults.ping_interval
 
-    def policy(self, balancer: WebSocketBalancerSpec) -> Policy:
-        """The load balancing policy: the route's own, else the balancer's default."""
-        chosen = self.load_balancing or balancer.defaults.load_balancing
-        return chosen.policy if chosen else DEFAULT_POLICY
+    def policy(self, balancer: WebSocketBalancerSpec) -> tuple[Policy, HashKey | None]:
+        """The load balancing policy in force, and the key of the policy Hash."""
+        return policy_in_force(self.load_balancing, balancer.defaults.load_balancing)
+
+    def sticky_cookie(self, balancer: WebSocketBalancerSpec) -> StickyCookie | None:
+        """The sticky cookie in force."""
+        return sticky_in_force(self.load_balancing, balancer.defaults.load_balancing)
+
+    def origin_rules(self, balancer: WebSocketBalancerSpec, hosts: Iterable[str]) -> OriginRules:
+        """Which pages may open sockets, ``hosts`` being the route's in force."""
+        return rules_in_force(self.origins, balancer.defaults.origins, hosts)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from wsroute.api.policies import Policy
 from wsroute.dataplane.hosts import by_listeners
 from wsroute.dataplane.ir import (
-    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -24,7 +24,7 @@ from wsroute.dataplane.ir import (
     Upstream,
     VirtualServer,
 )
-from wsroute.dataplane.weights import endpoint_weights
+from wsroute.dataplane.weights import MAX_HASH_WEIGHT, MAX_WEIGHT, endpoint_weights
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BackendNode, BalancerNode, PathNode, RouteNode, RouteSettings
 
@@ -129,12 +129,15 @@ def _proxy(upstream: str, path: PathNode, settings: RouteSettings) -> Proxy:
         idle_timeout=settings.idle_timeout,
         set_headers=settings.set_headers,
         remove_headers=settings.remove_headers,
+        origins=settings.origins,
     )
 
 
 def _upstream(name: str, backends: tuple[BackendNode, ...], settings: RouteSettings) -> Upstream:
     """The endpoints of a path's backends. Where two backends have an endpoint in common, its weights add up."""
-    weights = endpoint_weights([(backend.weight, len(backend.endpoints.addresses)) for backend in backends])
+    shares = [(backend.weight, len(backend.endpoints.addresses)) for backend in backends]
+    largest = MAX_HASH_WEIGHT if settings.policy is Policy.HASH else MAX_WEIGHT
+    weights = endpoint_weights(shares, largest=largest)
     total: defaultdict[tuple[str, int], int] = defaultdict(int)
     for backend, weight in zip(backends, weights, strict=True):
         if weight:
@@ -142,7 +145,8 @@ def _upstream(name: str, backends: tuple[BackendNode, ...], settings: RouteSetti
                 total[address] += weight
     return Upstream(
         name=name,
-        balancing=Balancing(settings.policy),
+        balancing=settings.policy,
+        hash_key=settings.hash_key,
         endpoints=tuple(sorted(Endpoint(address, port, weight) for (address, port), weight in total.items())),
         sources=tuple(f"{backend.service}:{backend.port} weight {backend.weight}" for backend in backends),
     )

@@ -18,12 +18,8 @@ from wsroute.dataplane.table import (
     Address,
     EndpointGroup,
     Forward,
-    HashKey,
     HostRecord,
-    OriginRules,
     PathRecord,
-    Policy,
-    StickyCookie,
     Table,
     Target,
 )
@@ -131,7 +127,7 @@ def _fragment(route: RouteNode, permitted: tuple[str, ...], before: _Fragment | 
         settings = route.settings
         if settings is None:
             raise ValueError(f"the accepted route {route.key} has no settings")
-        paths.append(PathRecord(ref, path.path, PathMatch(path.match), _forward(path, settings, route, permitted)))
+        paths.append(PathRecord(ref, path.path, PathMatch(path.match), _forward(path, settings, permitted)))
         groups.update((_group_name(backend), _group(backend)) for backend in path.backends if backend.weight)
     places = _Places(route.hosts, route.listeners, tuple(paths))
     if before is not None and before.places == places:
@@ -139,14 +135,13 @@ def _fragment(route: RouteNode, permitted: tuple[str, ...], before: _Fragment | 
     return _Fragment(route, places, tuple(groups.values()))
 
 
-def _forward(path: PathNode, settings: RouteSettings, route: RouteNode, permitted: tuple[str, ...]) -> Forward:
+def _forward(path: PathNode, settings: RouteSettings, permitted: tuple[str, ...]) -> Forward:
     weights: defaultdict[str, int] = defaultdict(int)
     for backend in path.backends:
         if backend.weight:
             weights[_group_name(backend)] += backend.weight
     # nginx.conf has the headers by the names that the balancer's administrator gave them.
     names = {header_key(name): name for name in sorted(permitted, reverse=True)}
-    policy, hash_key, sticky, origins = _policies(settings, route.hosts)
     return Forward(
         targets=tuple(Target(group, weight) for group, weight in weights.items()),
         websocket_only=path.websocket_only,
@@ -155,18 +150,11 @@ def _forward(path: PathNode, settings: RouteSettings, route: RouteNode, permitte
         idle_timeout=settings.idle_timeout,
         set_headers=tuple((names[header_key(name)], value) for name, value in settings.set_headers),
         remove_headers=tuple(names[header_key(name)] for name in settings.remove_headers),
-        policy=policy,
-        origins=origins,
-        hash_key=hash_key,
-        sticky=sticky,
+        policy=settings.policy,
+        origins=settings.origins,
+        hash_key=settings.hash_key,
+        sticky=settings.sticky,
     )
-
-
-def _policies(
-    settings: RouteSettings, hosts: tuple[str, ...]
-) -> tuple[Policy, HashKey | None, StickyCookie | None, OriginRules]:
-    """How an endpoint is chosen, and which pages may open sockets."""
-    return Policy(settings.policy), None, None, OriginRules("Off", tuple(sorted(hosts)))
 
 
 def _group_name(backend: BackendNode) -> str:

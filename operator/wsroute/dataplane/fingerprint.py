@@ -18,7 +18,7 @@ def fingerprints(configuration: Configuration, *, memo: Memo | None = None) -> d
     """The fingerprint of each route that has a location, in hex. Equal for equal meaning, on any machine."""
     memo = Memo() if memo is None else memo
     listeners = {listener.name: listener for listener in configuration.listeners}
-    upstreams = {upstream.name: (str(upstream.balancing), upstream.sources) for upstream in configuration.upstreams}
+    upstreams = {each.name: (str(each.balancing), each.hash_key, each.sources) for each in configuration.upstreams}
     parts: defaultdict[RouteRef, list[Any]] = defaultdict(list)
     for server in configuration.servers:
         served = tuple(listeners[name] for name in server.listeners)

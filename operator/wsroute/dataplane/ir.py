@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from wsroute.api.policies import HashKey, OriginRules, Policy
+
 
 class RouteRef(NamedTuple):
     """The WebSocketRoute that a part comes from."""
@@ -17,13 +19,6 @@ class RouteRef(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
-
-
-class Balancing(StrEnum):
-    """How an upstream chooses among its endpoints."""
-
-    LEAST_CONNECTIONS = "LeastConnections"
-    ROUND_ROBIN = "RoundRobin"
 
 
 class PathMatch(StrEnum):
@@ -57,13 +52,15 @@ class Upstream:
     """A group of endpoints under a name that is unique in its balancer. Never empty: nginx refuses that.
 
     ``sources`` say where the endpoints come from, as ``team-a/chat:8080 weight 90``: for people, and to tell two
-    generations of a route apart that happen to have the same endpoints.
+    generations of a route apart that happen to have the same endpoints. ``hash_key`` is given with the policy Hash
+    only.
     """
 
     name: str
-    balancing: Balancing
+    balancing: Policy
     endpoints: tuple[Endpoint, ...]
     sources: tuple[str, ...] = ()
+    hash_key: HashKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,7 @@ class Proxy:
     idle_timeout: int
     set_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
+    origins: OriginRules
 
 
 class RefusalReason(StrEnum):

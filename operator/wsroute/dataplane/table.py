@@ -6,10 +6,25 @@ gives equal bytes.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from wsroute.api.policies import HashKey, HashSource, OriginRules, Policy, StickyCookie
 from wsroute.dataplane.ir import PathMatch, Refuse, RouteRef
+
+__all__ = [
+    "Address",
+    "EndpointGroup",
+    "Forward",
+    "HashKey",
+    "HashSource",
+    "HostRecord",
+    "OriginRules",
+    "PathRecord",
+    "Policy",
+    "StickyCookie",
+    "Table",
+    "Target",
+]
 
 
 class Address(NamedTuple):
@@ -40,53 +55,6 @@ class Target(NamedTuple):
 
     group: str
     weight: int
-
-
-class Policy(StrEnum):
-    """How one endpoint of a group is chosen for a new socket."""
-
-    LEAST_CONNECTIONS = "LeastConnections"
-    ROUND_ROBIN = "RoundRobin"
-    HASH = "Hash"
-
-
-class HashSource(StrEnum):
-    """What of a request is hashed."""
-
-    CLIENT_IP = "ClientIP"
-    HEADER = "Header"
-    QUERY = "Query"
-    COOKIE = "Cookie"
-
-
-@dataclass(frozen=True, slots=True)
-class HashKey:
-    """What a policy Hash looks at. ``name`` is empty for the client's address."""
-
-    on: HashSource
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StickyCookie:
-    """A cookie that brings a client back to its endpoint. ``max_age`` is seconds, 0 for the browser's session."""
-
-    name: str
-    max_age: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OriginRules:
-    """Which pages may open sockets (RFC 6455, section 10.2). ``own_hosts`` are the route's hosts.
-
-    ``allow`` are origins in their serialised form (RFC 6454, section 6.2) in lower case, without the scheme's default
-    port; a host may begin with ``*.``, which covers exactly one label.
-    """
-
-    policy: Literal["Enforce", "Report", "Off"]
-    own_hosts: tuple[str, ...]
-    allow: tuple[str, ...] = ()
-    require_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
-"""Whether a balancer takes a route: its namespace, its hosts, its listeners, its headers, its timeouts.
+"""Whether a balancer takes a route: its namespace, its hosts, its listeners, its headers, its timeouts, and what its
+data plane can do.
 
 Looks at one route and its balancer only; what depends on other routes is in ``conflicts``. The subject of every check
 is the route's namespace.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from wsroute.api.balancing import beyond_static
 from wsroute.api.conditions import Problem, Reason
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec, WebSocketRouteSpec, idle_is_too_short
 from wsroute.api.values import derived_host, host_covers
@@ -67,7 +69,8 @@ def admit(
     if isinstance(parsed, WebSocketRouteSpec):
         problems += _header_problems(parsed, spec)
         problems += _timeout_problems(parsed, spec)
-        chosen = _settings(parsed, spec)
+        problems += _unsupported(parsed, spec)
+        chosen = _settings(parsed, spec, hosts)
     return Admission(
         key=key,
         created=created,
@@ -243,12 +246,23 @@ def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:g}s"
 
 
-def _settings(route: WebSocketRouteSpec, balancer: WebSocketBalancerSpec) -> RouteSettings:
+def _unsupported(route: WebSocketRouteSpec, balancer: WebSocketBalancerSpec) -> Iterator[Problem]:
+    """What the balancer's data plane can't do. (What the balancer makes the default, it can.)"""
+    if balancer.data_plane == "Static":
+        for path, sentence in beyond_static(route.load_balancing):
+            yield Problem(Reason.UNSUPPORTED, f"spec.loadBalancing{path}", f"{sentence}.")
+
+
+def _settings(route: WebSocketRouteSpec, balancer: WebSocketBalancerSpec, hosts: Iterable[str]) -> RouteSettings:
     headers = route.headers
+    policy, hash_key = route.policy(balancer)
     return RouteSettings(
         connect_timeout=int(route.connect_timeout(balancer)),
         idle_timeout=int(route.idle_timeout(balancer)),
-        policy=route.policy(balancer),
+        policy=policy,
+        hash_key=hash_key,
+        sticky=route.sticky_cookie(balancer),
+        origins=route.origin_rules(balancer, hosts),
         set_headers=tuple((header.name, header.value) for header in headers.set) if headers else (),
         remove_headers=tuple(headers.remove) if headers else (),
     )

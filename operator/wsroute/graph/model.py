@@ -7,8 +7,8 @@ it means, so that what follows from it (``dataplane``) need not be worked out ag
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wsroute.api.common import Policy
 from wsroute.api.conditions import Problem
+from wsroute.api.policies import HashKey, OriginRules, Policy, StickyCookie
 from wsroute.api.route import PathType
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
 from wsroute.cluster.balancer_state import BalancerState
@@ -61,12 +61,16 @@ class PathNode:
 class RouteSettings:
     """A route's own choices with the balancer's defaults filled in. Timeouts are milliseconds.
 
-    The names of ``set_headers`` and ``remove_headers`` are permitted by the balancer.
+    The names of ``set_headers`` and ``remove_headers`` are permitted by the balancer. ``hash_key`` is given with the
+    policy Hash only.
     """
 
     connect_timeout: int
     idle_timeout: int
     policy: Policy
+    hash_key: HashKey | None
+    sticky: StickyCookie | None
+    origins: OriginRules
     set_headers: tuple[tuple[str, str], ...]
     remove_headers: tuple[str, ...]
 

@@ -78,7 +78,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _is(pattern: re.Pattern[str], value: object) -> bool:
+def matches(pattern: re.Pattern[str], value: object) -> bool:
     """Is it a text that the pattern matches as a whole? What JSON brings may be of any type."""
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
@@ -131,7 +131,7 @@ class HeaderName(Emitted):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        if not _is(_HEADER_NAME, value):
+        if not matches(_HEADER_NAME, value):
             raise EmitError(f"A header's name must be an RFC 9110 token without a dollar sign: {_shown(value)}.")
         if _RESERVED_HEADER.fullmatch(value):
             raise EmitError(f"A header of the handshake, of framing or of the balancer must not be set: {value}.")
@@ -164,7 +164,7 @@ class LocationPath(Emitted):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        if _is(_BARE_PATH, value):
+        if matches(_BARE_PATH, value):
             return str.__new__(cls, _fitting(value, "A path"))
         _path_fault(_printable(value, "A path"), "A path")
         return str.__new__(cls, _fitting(f'"{_escaped(value)}"', "A path"))
@@ -207,10 +207,10 @@ class SocketAddress(Emitted):
     def __new__(cls, address: str, port: int) -> Self:
         if type(port) is not int or not 1 <= port <= 65535:
             raise EmitError(f"A port must be a whole number from 1 to 65535: {_shown(port)}.")
-        if _is(_IPV4, address):
+        if matches(_IPV4, address):
             return str.__new__(cls, f"{address}:{port}")
         try:
-            if not _is(_IPV6, address):
+            if not matches(_IPV6, address):
                 raise AddressValueError
             return str.__new__(cls, f"[{IPv6Address(address)}]:{port}")
         except AddressValueError:
@@ -281,7 +281,7 @@ class Identifier(Emitted):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        if not _is(_IDENTIFIER, value):
+        if not matches(_IDENTIFIER, value):
             raise EmitError(f"A name must consist of letters, digits and the characters - _ . : {_shown(value)}.")
         return str.__new__(cls, value)
 
@@ -307,7 +307,7 @@ class Comment(Emitted):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        if not _is(_COMMENT, value):
+        if not matches(_COMMENT, value):
             raise EmitError(f"A comment must be a short line of plain characters: {_shown(value)}.")
         return str.__new__(cls, value)
 

@@ -160,7 +160,7 @@ def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, .
                 configuration.main_template,
             )
         ),
-        *(f"{upstream.name} {upstream.balancing} {upstream.sources}" for upstream in configuration.upstreams),
+        *(f"{each.name} {each.balancing} {each.hash_key} {each.sources}" for each in configuration.upstreams),
         *servers,
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from wsroute.api.policies import Policy
 from wsroute.dataplane.ir import (
-    Balancing,
     Endpoint,
     Location,
     PathMatch,
@@ -19,6 +19,7 @@ from wsroute.dataplane.ir import (
     Upstream,
     VirtualServer,
 )
+from wsroute.nginx.handshakes import HashVariable, OriginWords, origin_words
 from wsroute.nginx.quoting import (
     Comment,
     Duration,
@@ -76,6 +77,7 @@ class UpstreamView(NamedTuple):
     routes: Comment
     name: Identifier
     least_conn: bool
+    hash_key: HashVariable | None
     endpoints: tuple[EndpointView, ...]
 
 
@@ -89,7 +91,8 @@ class PlaceView(NamedTuple):
 
 
 class LocationView(NamedTuple):
-    """What the locations of one path of a route have in common. ``upstream`` is None where ``refusal`` stands."""
+    """What the locations of one path of a route have in common. ``upstream`` is None where ``refusal`` stands, and
+    ``origin_policy`` where it is Enforce."""
 
     summary: Comment
     route: RouteName
@@ -101,6 +104,8 @@ class LocationView(NamedTuple):
     connect_timeout: Duration | None = None
     idle_timeout: Duration | None = None
     headers: tuple[tuple[Block, Quoted], ...] = ()
+    origin_policy: Identifier | None = None
+    origins: tuple[OriginWords, ...] = ()
 
 
 class ServerView(NamedTuple):
@@ -122,11 +127,18 @@ def upstream_view(upstream: Upstream, routes: Sequence[RouteRef]) -> UpstreamVie
         return UpstreamView(
             routes=_named(routes),
             name=Identifier(upstream.name),
-            least_conn=upstream.balancing is Balancing.LEAST_CONNECTIONS,
+            least_conn=upstream.balancing == Policy.LEAST_CONNECTIONS,
+            hash_key=_hash_key(upstream),
             endpoints=tuple(_endpoint_view(endpoint) for endpoint in upstream.endpoints),
         )
     except EmitError as error:
         raise EmitError(str(error), route=routes[0] if routes else None) from None
+
+
+def _hash_key(upstream: Upstream) -> HashVariable | None:
+    if (upstream.balancing == Policy.HASH) != (upstream.hash_key is not None):
+        raise EmitError("The policy Hash has a key, and no other policy has.")
+    return None if upstream.hash_key is None else HashVariable(upstream.hash_key)
 
 
 def _endpoint_view(endpoint: Endpoint) -> EndpointView:
@@ -149,7 +161,7 @@ def server_view(server: VirtualServer, *, listen: Block, request_headers: Block)
         listen=listen,
         name=name,
         unclaimed_paths=("/", PathMatch.PREFIX) not in paths,
-        locations=tuple(_location_view(location, exact=exact) for location in server.locations),
+        locations=tuple(_location_view(location, exact=exact, host=server.host) for location in server.locations),
         request_headers=request_headers,
     )
 
@@ -160,7 +172,7 @@ def _named(routes: Sequence[RouteRef]) -> Comment:
     return Comment(", ".join(names) + (f" and {more} more" if more else "") or "no route")
 
 
-def _location_view(location: Location, *, exact: set[str]) -> LocationView:
+def _location_view(location: Location, *, exact: set[str], host: str) -> LocationView:
     try:
         route = _route_name(location.route)
         action = location.action
@@ -184,6 +196,8 @@ def _location_view(location: Location, *, exact: set[str]) -> LocationView:
             connect_timeout=_unless_common(action.connect_timeout, COMMON_CONNECT_TIMEOUT),
             idle_timeout=_unless_common(action.idle_timeout, COMMON_IDLE_TIMEOUT),
             headers=_headers(action),
+            origin_policy=None if action.origins.policy == "Enforce" else Identifier(action.origins.policy),
+            origins=origin_words(action.origins, host),
         )
     except EmitError as error:
         raise EmitError(str(error), route=location.route) from None

@@ -1,7 +1,8 @@
 """Two backends with shares, one of them with twice as many endpoints; and a route that goes round robin."""
 
 from tests.support.configurations import configuration, location, proxy, server, upstream
-from wsroute.dataplane.ir import Balancing, Endpoint, RouteRef
+from wsroute.api.policies import Policy
+from wsroute.dataplane.ir import Endpoint, RouteRef
 
 CONFIGURATION = configuration(
     upstreams=[
@@ -15,7 +16,7 @@ CONFIGURATION = configuration(
             Endpoint("10.244.3.1", 7000, 1),
             Endpoint("fd00:10:244::7", 7000, 1),
             name="team-b_ticker_0",
-            balancing=Balancing.ROUND_ROBIN,
+            balancing=Policy.ROUND_ROBIN,
         ),
     ],
     servers=[

@@ -87,11 +87,11 @@ def test_timeouts_and_policy_come_from_the_route_then_the_balancer_then_us() -> 
     assert [plain.connect_timeout(bare), plain.idle_timeout(bare), plain.policy(bare)] == [
         5000,
         3_600_000,
-        "LeastConnections",
+        ("LeastConnections", None),
     ]
     assert [own.connect_timeout(generous), own.idle_timeout(generous)] == [1000, 7_200_000]
     assert [plain.connect_timeout(generous), plain.idle_timeout(generous)] == [2000, 10_800_000]
-    assert [own.policy(bare), plain.policy(generous)] == ["RoundRobin", "RoundRobin"]
+    assert [own.policy(bare), plain.policy(generous)] == [("RoundRobin", None), ("RoundRobin", None)]
     assert [plain.ping(bare), plain.ping(generous), route(pingInterval="9s").ping(generous)] == [None, 20_000, 9_000]
 
 

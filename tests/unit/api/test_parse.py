@@ -37,6 +37,11 @@ def backend(**fields: Any) -> Json:
     return path(backends=[{"service": "a", "port": 80} | fields])
 
 
+def hashed(key: Any) -> Json:
+    """A route with the policy Hash and some key."""
+    return route(loadBalancing={"policy": "Hash", "hash": key})
+
+
 def balancer(**fields: Any) -> Json:
     """A good spec with some fields replaced."""
     good: Json = {
@@ -125,12 +130,52 @@ BAD_ROUTES: list[tuple[Any, str, str]] = [
     (route(timeouts={"connect": "0s"}), "spec.timeouts.connect", "at least 1ms"),
     (route(timeouts={"read": "1s"}), "spec.timeouts.read", "There is no such field"),
     (route(timeouts={"idle": "59s"}, pingInterval="30s"), "spec.timeouts.idle", "at least twice pingInterval"),
-    (route(loadBalancing={}), "spec.loadBalancing.policy", "The field is required."),
     (
-        route(loadBalancing={"policy": "Hash"}),
+        route(loadBalancing={"policy": "Random"}),
         "spec.loadBalancing.policy",
-        "must be 'LeastConnections' or 'RoundRobin'; found 'Hash'.",
+        "must be 'LeastConnections', 'RoundRobin' or 'Hash'; found 'Random'.",
     ),
+    (route(loadBalancing={"policy": "Hash"}), "spec.loadBalancing.hash", "as in hash: {by: ClientIP}."),
+    (
+        route(loadBalancing={"hash": {"by": "ClientIP"}}),
+        "spec.loadBalancing.hash",
+        "means nothing without policy: Hash",
+    ),
+    (
+        route(loadBalancing={"policy": "RoundRobin", "hash": {"by": "ClientIP"}}),
+        "spec.loadBalancing.hash",
+        "means nothing without policy: Hash",
+    ),
+    (hashed({}), "spec.loadBalancing.hash.by", "The field is required."),
+    (hashed({"by": "Query"}), "spec.loadBalancing.hash.name", "name is required"),
+    (hashed({"by": "ClientIP", "name": "a"}), "spec.loadBalancing.hash.name", "means nothing with ClientIP"),
+    (hashed({"by": "Header", "name": "X_Room"}), "spec.loadBalancing.hash.name", "write the name with hyphens"),
+    (hashed({"by": "Cookie", "name": "a b"}), "spec.loadBalancing.hash.name", "letters, digits and"),
+    (route(loadBalancing={"stickyCookie": {}}), "spec.loadBalancing.stickyCookie.name", "The field is required."),
+    (
+        route(loadBalancing={"stickyCookie": {"name": "__Host-a"}}),
+        "spec.loadBalancing.stickyCookie.name",
+        "choose another name",
+    ),
+    (
+        route(loadBalancing={"stickyCookie": {"name": "a", "maxAge": "0s"}}),
+        "spec.loadBalancing.stickyCookie.maxAge",
+        "at least 1ms",
+    ),
+    (route(origins={"policy": "enforce"}), "spec.origins.policy", "must be 'Enforce', 'Report' or 'Off'"),
+    (route(origins={"allow": "null"}), "spec.origins.allow", "must be a list"),
+    (route(origins={"allow": [None]}), "spec.origins.allow[0]", "must be a string"),
+    (route(origins={"allow": ["null", "null"]}), "spec.origins.allow[1]", "given once"),
+    (route(origins={"allow": ["*"]}), "spec.origins.allow[0]", "policy: Off lets every page open sockets"),
+    (route(origins={"allow": ["a.example.com"]}), "spec.origins.allow[0]", "must begin with its scheme"),
+    (route(origins={"allow": ["wss://a.example.com"]}), "spec.origins.allow[0]", "scheme of the page"),
+    (route(origins={"allow": ["https://a.example.com/"]}), "spec.origins.allow[0]", "without a slash"),
+    (route(origins={"allow": ["https://A.example.com"]}), "spec.origins.allow[0]", "in lower case"),
+    (route(origins={"allow": ["https://*.com"]}), "spec.origins.allow[0]", "two labels"),
+    (route(origins={"allow": ["https://a.*.com"]}), "spec.origins.allow[0]", "whole first label"),
+    (route(origins={"allow": ["https://a.example.com:65536"]}), "spec.origins.allow[0]", "from 1 to 65535"),
+    (route(origins={"allow": [f"https://a{n}.example.com" for n in range(33)]}), "spec.origins.allow", "at most 32"),
+    (route(origins={"requireHeader": "yes"}), "spec.origins.requireHeader", "must be true or false"),
     (route(headers={"set": [{"name": "Host", "value": "a"}]}), "spec.headers.set[0].name", "must not be changed"),
     (route(headers={"set": [{"name": "X-A"}]}), "spec.headers.set[0].value", "The field is required."),
     (route(headers={"remove": ["X-Forwarded-For"]}), "spec.headers.remove[0]", "set by the balancer"),
@@ -241,6 +286,24 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
         balancer(defaults={"timeouts": {"idle": "2h"}}, maximums={"idle": "1h"}),
         "spec.defaults.timeouts.idle",
         "must not exceed maximums.idle",
+    ),
+    (
+        balancer(defaults={"loadBalancing": {"stickyCookie": {"name": "wsr"}}}),
+        "spec.defaults.loadBalancing.stickyCookie",
+        "Static has no sticky cookies",
+    ),
+    *(
+        (
+            balancer(defaults={"loadBalancing": {"policy": "Hash", "hash": {"by": source, "name": name}}}),
+            "spec.defaults.loadBalancing.hash.name",
+            "choose such a name",
+        )
+        for source, name in (("Header", "X.Room"), ("Query", "room-id"), ("Cookie", "connect.sid"))
+    ),
+    (
+        balancer(defaults={"origins": {"allow": ["*"]}}),
+        "spec.defaults.origins.allow[0]",
+        "An origin must not be * alone",
     ),
     *(
         (balancer(nginx={"workerProcesses": wrong}), "spec.nginx.workerProcesses", "from 1 to 64, or auto")
@@ -367,7 +430,12 @@ FULL_ROUTE = route(
     ],
     timeouts={"connect": "1s", "idle": "1h"},
     pingInterval="30s",
-    loadBalancing={"policy": "RoundRobin"},
+    origins={"policy": "Report", "allow": ["https://a.example.com", "null"], "requireHeader": True},
+    loadBalancing={
+        "policy": "Hash",
+        "hash": {"by": "Query", "name": "room"},
+        "stickyCookie": {"name": "wsr", "maxAge": "1h"},
+    },
     headers={"set": [{"name": "X-A", "value": "a"}], "remove": ["X-B"]},
 )
 
@@ -394,7 +462,8 @@ FULL_BALANCER = balancer(
     defaults={
         "timeouts": {"connect": "1s", "idle": "1h"},
         "pingInterval": "30s",
-        "loadBalancing": {"policy": "RoundRobin"},
+        "origins": {"policy": "Off", "allow": [], "requireHeader": False},
+        "loadBalancing": {"policy": "Hash", "hash": {"by": "Header", "name": "X-Room"}},
     },
     maximums={"idle": "2h"},
     nginx={"workerProcesses": 2, "workerConnections": 1024, "templateRef": {"configMap": "custom-main", "key": "a.j2"}},

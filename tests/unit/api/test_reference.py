@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from wsroute.api import values
+from wsroute.api import balancing, origins, values
 from wsroute.api.conditions import ConditionType, Reason
 from wsroute.api.grammar import Grammar
 from wsroute.api.reference import BALANCER_EXAMPLE, CONDITIONS, REASONS, ROUTE_EXAMPLE, main, reference
@@ -29,7 +29,9 @@ def test_every_condition_and_reason_is_explained() -> None:
 
 
 def test_every_grammar_has_a_section() -> None:
-    used = {value for value in vars(values).values() if isinstance(value, Grammar)} - {values.WORKER_PROCESSES}
+    modules = (values, balancing, origins)
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, Grammar)}
+    used = known - {values.WORKER_PROCESSES}
     _, _, section = reference().partition("## Values")
     assert {grammar.name for grammar in used} == set(re.findall(r"^### (.+)$", section, re.MULTILINE))
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.configurations import configuration, location, many_routes, proxy, server, upstream
+from wsroute.api.policies import Policy
 from wsroute.controller.budget import (
     AHEAD,
     LATE,
@@ -23,7 +24,7 @@ from wsroute.controller.budget import (
 )
 from wsroute.controller.rollout import SILENCE, BalancerPod
 from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement, Draining, Failure
-from wsroute.dataplane.ir import Balancing, Configuration, Endpoint, RouteRef
+from wsroute.dataplane.ir import Configuration, Endpoint, RouteRef
 from wsroute.nginx.paths import POD_PATHS
 from wsroute.nginx.reading import read_endpoints
 from wsroute.nginx.render import render
@@ -238,7 +239,7 @@ def test_a_removal_alone_leaves_all_else_as_it_stands() -> None:
     [
         configuration(upstreams=[], servers=[]),
         served(TWO, sources=("team-a/other:80 weight 1",)),
-        configuration(upstreams=[upstream(TWO, balancing=Balancing.ROUND_ROBIN)]),
+        configuration(upstreams=[upstream(TWO, balancing=Policy.ROUND_ROBIN)]),
     ],
     ids=["route-gone", "other-service", "other-policy"],
 )

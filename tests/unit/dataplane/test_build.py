@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import objects as made
+from wsroute.api.policies import HashKey, HashSource, OriginRules, Policy
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.ir import (
-    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -41,6 +41,7 @@ def proxy(upstream: str, **changes: Any) -> Proxy:
         "idle_timeout": 3_600_000,
         "set_headers": (),
         "remove_headers": (),
+        "origins": OriginRules("Enforce", ("chat.example.com",)),
     }
     return Proxy(upstream=upstream, **(whole | changes))
 
@@ -83,7 +84,7 @@ def test_one_route() -> None:
     assert found.upstreams == (
         Upstream(
             "team-a_chat_0",
-            Balancing.ROUND_ROBIN,
+            Policy.ROUND_ROBIN,
             (Endpoint("10.0.0.1", 8080, 1), Endpoint("10.0.0.2", 8080, 1)),
             ("team-a/chat:8080 weight 1",),
         ),
@@ -251,6 +252,30 @@ def parts_of(found: Configuration, ref: RouteRef) -> Any:
     return sorted(locations, key=repr), own
 
 
+def test_a_route_that_hashes() -> None:
+    found = configuration(
+        made.route(
+            hosts=["b.example.com", "a.example.com"],
+            paths=[made.path("/ws", [made.backend(weight=99), made.backend("next", weight=1)])],
+            spec={
+                "loadBalancing": {"policy": "Hash", "hash": {"by": "Query", "name": "room"}},
+                "origins": {"policy": "Report", "allow": ["https://b.example.net:443", "null"]},
+            },
+        ),
+        made.service(),
+        made.endpoint_slice(),
+        made.service("next"),
+        made.endpoint_slice("next", endpoints=["10.0.0.9"]),
+    )
+    [upstream] = found.upstreams
+    assert (upstream.balancing, upstream.hash_key) == (Policy.HASH, HashKey(HashSource.QUERY, "room"))
+    assert sorted(endpoint.weight for endpoint in upstream.endpoints) == [1, 16]
+    actions = [location.action for server in found.servers for location in server.locations]
+    assert len(actions) == 2
+    rules = OriginRules("Report", ("a.example.com", "b.example.com"), ("https://b.example.net", "null"))
+    assert [action.origins for action in actions if isinstance(action, Proxy)] == [rules, rules]
+
+
 BREAKS: list[dict[str, Any]] = [
     {"nonsense": 1},
     {"hosts": ["BAD", "chat.example.com"]},
@@ -265,6 +290,8 @@ BREAKS: list[dict[str, Any]] = [
     {"headers": {"set": [{"name": "X-Not-Allowed", "value": "a"}]}},
     {"headers": {"set": [{"name": "X", "value": "a\nb"}]}},
     {"loadBalancing": {"policy": "Magic"}},
+    {"loadBalancing": {"stickyCookie": {"name": "wsr"}}},
+    {"origins": {"allow": ["*"]}},
 ]
 
 

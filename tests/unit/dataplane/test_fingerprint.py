@@ -66,6 +66,10 @@ def test_whether_there_are_any_matters() -> None:
         {"timeouts": {"idle": "2h"}},
         {"timeouts": {"connect": "2s"}},
         {"loadBalancing": {"policy": "RoundRobin"}},
+        {"loadBalancing": {"policy": "Hash", "hash": {"by": "ClientIP"}}},
+        {"origins": {"policy": "Report"}},
+        {"origins": {"allow": ["https://a.example.com"]}},
+        {"origins": {"requireHeader": True}},
         {"nonsense": 1},
     ],
     ids=repr,
@@ -74,6 +78,14 @@ def test_every_change_of_the_route_matters_to_it_alone(route: dict[str, Any]) ->
     before, after = of(world()), of(world(route=route))
     assert before[CHAT] != after[CHAT]
     assert before[OTHER] == after[OTHER]
+
+
+def test_what_is_hashed_matters() -> None:
+    room, user = (
+        world(route={"loadBalancing": {"policy": "Hash", "hash": {"by": "Query", "name": name}}})
+        for name in ("room", "user")
+    )
+    assert of(room)[CHAT] != of(user)[CHAT]
 
 
 @pytest.mark.parametrize("listener", [{"port": 8090}, {"name": "web"}, {"public": {"scheme": "wss"}}], ids=repr)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsroute.dataplane.weights import MAX_WEIGHT, endpoint_weights
+from wsroute.dataplane.weights import MAX_HASH_WEIGHT, MAX_WEIGHT, endpoint_weights
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,19 @@ from wsroute.dataplane.weights import MAX_WEIGHT, endpoint_weights
 )
 def test_weights(backends: list[tuple[int, int]], weights: tuple[int, ...]) -> None:
     assert endpoint_weights(backends) == weights
+
+
+@pytest.mark.parametrize(
+    ("backends", "weights"),
+    [
+        ([(90, 1), (10, 1)], (9, 1)),
+        ([(16, 1), (1, 1)], (16, 1)),
+        ([(99, 1), (1, 1)], (16, 1)),
+        ([(1000, 1), (500, 1), (1, 50)], (16, 8, 1)),
+    ],
+)
+def test_weights_of_a_hash_are_small(backends: list[tuple[int, int]], weights: tuple[int, ...]) -> None:
+    assert endpoint_weights(backends, largest=MAX_HASH_WEIGHT) == weights
 
 
 BACKENDS = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 50)), max_size=4)

@@ -6,7 +6,9 @@ import pytest
 
 from tests.support import objects as made
 from wsroute.api.conditions import Problem, Reason
+from wsroute.api.policies import HashKey, HashSource, OriginRules
 from wsroute.cluster.objects import Key
+from wsroute.graph.conditions import RolloutView, route_conditions
 from wsroute.graph.model import GraphSettings, RouteNode
 
 DOMAIN = "ws.example.com"
@@ -301,6 +303,51 @@ def test_policy_in_force() -> None:
         settings = timeouts(balancer, route).settings
         assert settings is not None
         assert settings.policy == policy
+
+
+def test_a_hash_key_and_a_cookie_in_force() -> None:
+    settings = timeouts({}, {"loadBalancing": {"policy": "Hash", "hash": {"by": "Header", "name": "X-Room"}}}).settings
+    assert settings is not None
+    assert (settings.policy, settings.hash_key, settings.sticky) == ("Hash", HashKey(HashSource.HEADER, "X-Room"), None)
+
+
+def test_origins_in_force() -> None:
+    strict = {"defaults": {"origins": {"allow": ["https://a.example.net:443"], "requireHeader": True}}}
+    for balancer, route, rules in (
+        ({}, {}, OriginRules("Enforce", ("chat.example.com",))),
+        (strict, {}, OriginRules("Enforce", ("chat.example.com",), ("https://a.example.net",), require_header=True)),
+        (
+            strict,
+            {"origins": {"policy": "Report", "allow": []}},
+            OriginRules("Report", ("chat.example.com",), (), True),
+        ),
+    ):
+        settings = timeouts(balancer, route).settings
+        assert settings is not None
+        assert settings.origins == rules
+
+
+@pytest.mark.parametrize(
+    ("chosen", "field", "words"),
+    [
+        ({"stickyCookie": {"name": "wsr"}}, "spec.loadBalancing.stickyCookie", "has no sticky cookies"),
+        (
+            {"policy": "Hash", "hash": {"by": "Cookie", "name": "connect.sid"}},
+            "spec.loadBalancing.hash.name",
+            "choose such a name",
+        ),
+    ],
+)
+def test_what_the_data_plane_can_t_do(chosen: dict[str, Any], field: str, words: str) -> None:
+    found = timeouts({}, {"loadBalancing": chosen})
+    problem = only(found)
+    assert (problem.reason, problem.path) == (Reason.UNSUPPORTED, field)
+    assert words in problem.message
+    assert "Dynamic" in problem.message
+    accepted, *_, stalled = route_conditions(found, RolloutView(ready_pods=1, current_pods=1, total_pods=1))
+    assert (accepted.status, accepted.reason) == (False, Reason.UNSUPPORTED)
+    assert accepted.message.startswith(f"{field}: ")
+    assert (stalled.status, stalled.reason) == (True, Reason.UNSUPPORTED)
 
 
 def test_all_problems_are_told_in_the_order_of_their_rank() -> None:

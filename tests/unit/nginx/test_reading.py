@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.configurations import configuration, many_routes
-from wsroute.dataplane.ir import Balancing, Configuration, Endpoint, Listener, RouteRef
+from wsroute.api.policies import Policy
+from wsroute.dataplane.ir import Configuration, Endpoint, Listener, RouteRef
 from wsroute.nginx.paths import POD_PATHS
 from wsroute.nginx.reading import changed_routes
 from wsroute.nginx.render import render
@@ -36,7 +37,7 @@ def test_a_route_with_other_endpoints_another_policy_or_other_locations_is_chang
     one = frozenset({FIRST if index == 0 else LAST})
     upstreams[index] = replace(upstreams[index], endpoints=(Endpoint("10.9.9.9", 80, 1),))
     assert changed(ROUTES, replace(ROUTES, upstreams=tuple(upstreams))) == one
-    upstreams[index] = replace(ROUTES.upstreams[index], balancing=Balancing.ROUND_ROBIN)
+    upstreams[index] = replace(ROUTES.upstreams[index], balancing=Policy.ROUND_ROBIN)
     assert changed(ROUTES, replace(ROUTES, upstreams=tuple(upstreams))) == one
     [location] = servers[index].locations
     servers[index] = replace(servers[index], locations=(replace(location, path="/other"),))

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.configurations import ROUTE, configuration, location, many_routes, proxy, server, upstream
+from wsroute.api.policies import HashKey, HashSource, Policy
 from wsroute.dataplane.ir import (
-    Balancing,
     Configuration,
     Endpoint,
     Listener,
@@ -15,6 +15,7 @@ from wsroute.dataplane.ir import (
     RefusalReason,
     Refuse,
     RouteRef,
+    Upstream,
 )
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
@@ -195,6 +196,11 @@ def test_sizes_grow_in_steps() -> None:
     assert hash_size([f"h{number}" for number in range(1_000)]).max_size == 2048
 
 
+def hashed(upstream: Upstream, name: str) -> Upstream:
+    """An upstream that hashes a query parameter."""
+    return replace(upstream, balancing=Policy.HASH, hash_key=HashKey(HashSource.QUERY, name))
+
+
 def test_a_structure_is_everything_but_the_endpoints() -> None:
     one = many_routes(3, port=8080)
     moved = replace(
@@ -208,7 +214,9 @@ def test_a_structure_is_everything_but_the_endpoints() -> None:
         replace(one, ipv6=not one.ipv6),
         replace(one, worker_connections=one.worker_connections + 1),
         replace(one, servers=one.servers[:-1], upstreams=one.upstreams[:-1]),
-        replace(one, upstreams=(replace(one.upstreams[0], balancing=Balancing.ROUND_ROBIN), *one.upstreams[1:])),
+        replace(one, upstreams=(replace(one.upstreams[0], balancing=Policy.ROUND_ROBIN), *one.upstreams[1:])),
+        replace(one, upstreams=(hashed(one.upstreams[0], "room"), *one.upstreams[1:])),
+        replace(one, upstreams=(hashed(one.upstreams[0], "user"), *one.upstreams[1:])),
         many_routes(3, port=8090),
     ]
     assert len({before.structure, *(render(other, POD_PATHS).structure for other in others)}) == 1 + len(others)

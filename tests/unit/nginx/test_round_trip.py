@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.configurations import configuration, location, proxy, server, upstream
+from wsroute.api.policies import OriginRules
 from wsroute.dataplane.ir import Configuration, Endpoint, RouteRef
 from wsroute.nginx.paths import POD_PATHS
 from wsroute.nginx.quoting import EmitError
@@ -60,7 +61,8 @@ def built(
     balancer: str = HARMLESS,
 ) -> Configuration:
     """One route with all that a route can say."""
-    action = proxy(upstream_name, rewrite_prefix=rewrite, set_headers=((header, value),))
+    origins = OriginRules("Enforce", (host, "other.example.com"))
+    action = proxy(upstream_name, rewrite_prefix=rewrite, set_headers=((header, value),), origins=origins)
     return replace(
         configuration(
             upstreams=[upstream(Endpoint(address, 8080, 2), name=upstream_name)],
@@ -92,7 +94,9 @@ def test_a_value_is_refused_or_stays_one_argument(field: str, text: str) -> None
             continue
         tree = parse(rendered.text)
         if hostile == "/" and field == "path":  # takes everything, so it is one location
-            assert len(list(arguments(tree, "rewrite"))) == 1
+            own, *others = arguments(tree, "rewrite")
+            assert own == ["^", "/$wsroute_flaw"]
+            assert len(others) == 1
             continue
         assert shape(tree) == SHAPE
         if field == "path":

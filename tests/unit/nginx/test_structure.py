@@ -19,7 +19,8 @@ def seen(text: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
 def flat(parsed: list[dict[str, Any]], blocks: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
     found = []
     for directive in parsed:
-        found.append((blocks, directive["directive"]))
+        name = directive["directive"].replace("\\n", "\n")  # escapes are left as they are
+        found.append((blocks, name))
         found += flat(directive.get("block", []), (*blocks, directive["directive"]))
     return found
 
