@@ -72,6 +72,14 @@ class Applier:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
 
+    def instance(self) -> str:
+        """What tells one start of nginx from another; empty while there is none."""
+        try:
+            found = (self._run / "master").lstat()
+        except OSError:
+            return ""
+        return f"{found.st_ino}-{found.st_mtime_ns}"
+
     def leaving(self) -> bool:
         """Whether the start script was told to end, as by the end of the pod."""
         return os.path.lexists(self._run / "leaving")
