@@ -23,7 +23,7 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import pack
 from wsroute.dataplane.ir import Endpoint
-from wsroute.kube.port import CONFIG_MAPS, KubeError, Listing, Resource, UnavailableError, WatchEvent
+from wsroute.kube.port import CONFIG_MAPS, KubeError, Resource, UnavailableError
 from wsroute.nginx.render import Rendered
 
 pytestmark = pytest.mark.nginx
@@ -41,12 +41,6 @@ class Published(FakeCluster):
         self._pod = pod
         self.port = port
         self.backend = BACKEND
-
-    async def list(self, resource: Resource, **scope: Any) -> Listing:
-        return await super().list(resource, **_unselected(scope))
-
-    def watch(self, resource: Resource, **scope: Any) -> AsyncIterator[WatchEvent]:
-        return super().watch(resource, **_unselected(scope))
 
     def rendered(self, number: int) -> Rendered:
         """One of many versions. Its file is not staged: that is the agent's work."""
@@ -127,11 +121,6 @@ class Published(FakeCluster):
         return found
 
 
-def _unselected(scope: dict[str, Any]) -> dict[str, Any]:
-    assert scope["label_selector"] == "wsroute.dev/balancer=shared,wsroute.dev/role in (nginx,nginx-next)"
-    return {**scope, "label_selector": names.ROLE_LABEL}
-
-
 @pytest.fixture
 def pod() -> Iterator[BalancerPod]:
     with balancer_pod() as started:
@@ -173,7 +162,7 @@ async def test_a_pod_that_starts_loads_the_version_in_force(pod: BalancerPod, cl
     async with running_agent(pod, cluster):
         said = await cluster.until_acknowledged(version)
     assert said == Acknowledgement(
-        version=version, epoch=7, sockets=0, nginx=pod.applier.nginx_version(), ipv6=said.ipv6, failure=None
+        version=version, epoch=7, sockets=0, nginx=pod.applier.nginx_version(), ipv6=said.ipv6, formats=(1,)
     )
     assert said.nginx.count(".") == 2
     assert await pod.applier.running() == version
