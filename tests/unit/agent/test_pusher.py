@@ -339,6 +339,24 @@ async def test_a_full_dictionary_keeps_what_it_has_until_there_is_room(
     assert running.pusher.trouble == ""
 
 
+async def test_without_room_for_more_endpoints_change_all_the_same(running: Running) -> None:
+    running.publish(FIRST)
+    await running.until_served(FIRST)
+    running.table.room = 1_500
+    moved = [make.group(make.address(9))]
+    running.publish(make.table(*MANY.hosts, groups=moved))
+    await until(lambda: running.table.served == entries(make.table(groups=moved)), what="for the endpoints")
+    await until(lambda: "507" in running.pusher.trouble)
+    moved = [make.group(make.address(10))]
+    running.publish(make.table(*MANY.hosts, groups=moved))
+    await until(lambda: running.table.served == entries(make.table(groups=moved)), what="for the endpoints")
+    await running.until_asked()
+    refused = running.pushed("change", "full")
+    await running.until_asked()
+    assert running.pushed("change", "full") == refused, "what was refused rests"
+    assert running.pushed("whole") == 1
+
+
 async def test_a_whole_table_that_has_no_room_leaves_none_behind(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
