@@ -40,28 +40,14 @@ class Memo:
     def get(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result known for ``key`` if it was worked out from equal ``inputs``, else that of ``compute``, which must
         depend on nothing but these."""
+        return self.revise(key, inputs, lambda _: compute())
+
+    def revise(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[Result | None], Result]) -> Result:
+        """The same where ``compute`` can take over a part of the result that was known for ``key``, which it is given.
+        What it comes to must not depend on that."""
         entry = self._used.get(key) or self._before.get(key)
         if entry is None or entry[0] != inputs:
-            entry = (inputs, compute())
-        self._used[key] = entry
-        return cast("Result", entry[1])
-
-    def revise(
-        self,
-        key: Hashable,
-        inputs: tuple[Any, ...],
-        compute: Callable[[], Result],
-        *,
-        revised: Callable[[tuple[Any, ...], Result], Result | None],
-    ) -> Result:
-        """As :meth:`get`, but ``revised`` is asked first, with the inputs of before and what they gave: it may give the
-        very result of ``compute`` in less time, or None."""
-        entry = self._used.get(key) or self._before.get(key)
-        if entry is None:
-            entry = (inputs, compute())
-        elif entry[0] != inputs:
-            result = revised(entry[0], cast("Result", entry[1]))
-            entry = (inputs, compute() if result is None else result)
+            entry = (inputs, compute(None if entry is None else entry[1]))
         self._used[key] = entry
         return cast("Result", entry[1])
 
