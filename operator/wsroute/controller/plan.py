@@ -12,6 +12,7 @@ from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated
 from wsroute.controller.budget import Reload, to_text
 from wsroute.controller.generated import Wanted
+from wsroute.controller.published_tables import TableView
 from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
@@ -66,6 +67,10 @@ class BalancerPlan:
     released: Released | None
     waiting: frozenset[RouteRef] | None
     """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
+    tables: TableView | None
+    """How far the tables of a Dynamic balancer are; None for another one, and while nothing is wanted of them."""
+    left_out: frozenset[RouteRef]
+    """The routes for which these have no room."""
     backlog: str
     refusals: Refusals
     withheld: Withheld
