@@ -6,6 +6,7 @@ same. A memo holds only what the last pass asked for, and thus never more than w
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 Result = TypeVar("Result")
@@ -40,16 +41,17 @@ class Memo:
     def get(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[], Result]) -> Result:
         """The result known for ``key`` if it was worked out from equal ``inputs``, else that of ``compute``, which must
         depend on nothing but these."""
-        return self.revise(key, inputs, lambda _: compute())
-
-    def revise(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[Result | None], Result]) -> Result:
-        """The same where ``compute`` can take over a part of the result that was known for ``key``, which it is given.
-        What it comes to must not depend on that."""
         entry = self._used.get(key) or self._before.get(key)
         if entry is None or entry[0] != inputs:
-            entry = (inputs, compute(None if entry is None else entry[1]))
+            entry = (inputs, compute())
         self._used[key] = entry
         return cast("Result", entry[1])
+
+    def revise(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[Result | None], Result]) -> Result:
+        """The same where ``compute`` can take over parts of the result that was known for ``key``, which it is given.
+        What it comes to must not depend on that."""
+        entry = self._used.get(key) or self._before.get(key)
+        return self.get(key, inputs, partial(compute, None if entry is None else entry[1]))
 
     def each(
         self,
