@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from localcluster.api import Cluster
 from localcluster.errors import ClusterError
@@ -96,6 +96,12 @@ def wait_until_ready(cluster: Kubectl) -> None:
 def set_reload(cluster: Kubectl, **terms: object) -> None:
     """Change the reload budget of the balancer: fields of its ``spec.reload``."""
     patch = json.dumps({"spec": {"reload": terms}})
+    cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
+
+
+def set_data_plane(cluster: Kubectl, plane: Literal["Static", "Dynamic"]) -> None:
+    """Change the data plane of the balancer."""
+    patch = json.dumps({"spec": {"dataPlane": plane}})
     cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
 
 

@@ -38,13 +38,14 @@ def images() -> Mapping[str, str]:
 
 @pytest.fixture(scope="session")
 def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.CurrentCluster:
-    """The cluster with operator and balancer, both ready."""
+    """The cluster with operator and balancer, both ready, the balancer Static."""
     if isinstance(cluster, api.Cluster):
         install.install_locally(cluster)
     else:
         install.install_operator(cluster, images)
         install.install_balancer(cluster, images)
     install.set_reload(cluster, **install.UNBUDGETED)
+    install.set_data_plane(cluster, "Static")  # tests of the other one say so
     install.wait_until_ready(cluster)
     return cluster
 

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 from wsroute.api.policies import HashKey, HashSource, Policy
 from wsroute.dataplane.ir import Endpoint
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 HANDSHAKES = 2_000
 SOCKETS = 400

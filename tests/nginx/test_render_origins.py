@@ -15,7 +15,7 @@ from wsroute.api.origins import normalised
 from wsroute.api.policies import OriginRules
 from wsroute.dataplane.origin import origin_allowed
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 RULES = list(dict.fromkeys(case.rules for case in ORIGIN_CASES))
 HOSTS = (HOST, "talk.example.org", WILDCARD)

@@ -113,9 +113,11 @@ def decide(entries: Entries, request: Request, buckets: Buckets) -> Decision:
     rules = record.get("o")
     origin_refused = False
     if websocket:
+        if request.method != "GET":
+            return Refused(400, "bad-handshake", route)
         if request.headers.get("sec-websocket-version") != WEBSOCKET_VERSION:
             return Refused(426, "upgrade-required", route, version=True)
-        if request.method != "GET" or not _KEY.fullmatch(request.headers.get("sec-websocket-key", "")):
+        if not _KEY.fullmatch(request.headers.get("sec-websocket-key", "")):
             return Refused(400, "bad-handshake", route)
         origin_refused = rules is not None and not origin_allowed(
             request.headers.get("origin", ""),

@@ -54,7 +54,7 @@ def forward(*targets: Target, **changes: Any) -> Forward:
         "set_headers": (),
         "remove_headers": (),
         "policy": Policy.LEAST_CONNECTIONS,
-        "origins": OriginRules("Off", ("chat.example.com",)),
+        "origins": OriginRules("Enforce", ("chat.example.com",)),
     }
     return Forward(**(whole | changes))
 

@@ -209,7 +209,7 @@ def test_a_path_that_is_refused(reason: RefusalReason) -> None:
         ({"upgrade": "h2c"}, "GET", Refused(426, "upgrade-required", NAME)),
         ({"upgrade": "websocket, h2c"}, "GET", Refused(426, "upgrade-required", NAME)),
         ({"upgrade": "websocket/13"}, "POST", Refused(426, "upgrade-required", NAME)),
-        ({"sec-websocket-version": "8"}, "POST", Refused(426, "upgrade-required", NAME, version=True)),
+        ({"sec-websocket-version": "8"}, "POST", Refused(400, "bad-handshake", NAME)),
         ({"sec-websocket-version": None}, "GET", Refused(426, "upgrade-required", NAME, version=True)),
         ({"sec-websocket-version": "13, 8"}, "GET", Refused(426, "upgrade-required", NAME, version=True)),
         ({}, "POST", Refused(400, "bad-handshake", NAME)),
