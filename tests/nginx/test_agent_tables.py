@@ -2,6 +2,7 @@
 is published, handshakes are answered from a whole one, and no open socket notices."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -358,3 +359,38 @@ async def test_parts_that_are_deleted_damaged_or_from_a_late_leader_take_nothing
         assert set(answers) == {101}
         assert other.requests
         assert pushes(agent, "whole") == 1
+
+
+async def test_what_was_left_in_nginx_s_memory_makes_way(
+    pod: BalancerPod, cluster: Dynamic, backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsroute.agent.tables.REST", 1.0)
+    cluster.shell()
+    cluster.table(to(backend))
+    async with running_agent(pod, cluster) as agent:
+        await cluster.until_pushed(to(backend))
+        async with admin(pod) as session, opened(cluster.port) as client:
+            for number in (9000, 300, 10, 1):
+                await fill(session, number)
+            cluster.table(to(other))
+            await cluster.until_pushed(to(other))
+            assert outcomes(agent, "full")
+            await until_answered(cluster.port)
+            assert other.requests
+            await echo(client, "still here")
+
+
+async def fill(session: aiohttp.ClientSession, number: int) -> None:
+    """Put groups with so many endpoints into the generation that does not serve, until there is no room for another."""
+    crowd = f"{number} 0 29\n{'0123456710.255.255.255:8080'.ljust(29) * number}"
+    for count in range(1000):
+        body = json.dumps([["s", f"eteam-x/{number}-{count}:80", crowd]])
+        async with session.post("/table/entries?generation=b", data=body) as answer:
+            if answer.status == 507:
+                return
+    raise AssertionError("the dictionary has no end")
+
+
+def outcomes(agent: Agent, outcome: str) -> bool:
+    """Whether a change came to this outcome."""
+    return f'kind="change",outcome="{outcome}"' in agent.metrics.render().decode()
