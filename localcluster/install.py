@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from localcluster.api import Cluster
 from localcluster.errors import ClusterError
@@ -99,8 +99,8 @@ def set_reload(cluster: Kubectl, **terms: object) -> None:
     cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
 
 
-def set_data_plane(cluster: Kubectl, plane: Literal["Static", "Dynamic"]) -> None:
-    """Change the data plane of the balancer."""
+def set_data_plane(cluster: Kubectl, plane: str) -> None:
+    """Change the data plane of the balancer: Static or Dynamic."""
     patch = json.dumps({"spec": {"dataPlane": plane}})
     cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
 

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from localcluster import api, install
+from tests.cluster.conftest import DATA_PLANE
 from tests.support.handshake import ask, echo
 from tests.support.prober import probing
 from tests.support.stack import BalancerPod, Stack, eventually
@@ -18,7 +19,7 @@ def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
     """The shared balancer as it is shipped; the one of most other tests afterwards."""
     install.set_data_plane(installed, "Dynamic")
     yield
-    install.set_data_plane(installed, "Static")
+    install.set_data_plane(installed, DATA_PLANE)
 
 
 def path(prefix: str, service: str = "chat") -> dict[str, object]:
