@@ -66,8 +66,15 @@ class Applier:
 
     def nginx_version(self) -> str:
         """The server's version as ``1.30.7``; empty while it is not known."""
+        return self._version_in("nginx-version")
+
+    def njs_version(self) -> str:
+        """The version of nginx's njs as ``1.0.2``; empty where there is none, and while it is not known."""
+        return self._version_in("njs-version")
+
+    def _version_in(self, name: str) -> str:
         try:
-            text = read_untrusted(self._run, "nginx-version", limit=64).strip()
+            text = read_untrusted(self._run, name, limit=64).strip()
         except OSError:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""

@@ -49,18 +49,20 @@ def test_old_versions_go_but_what_is_in_use_stays(tmp_path: Path) -> None:
     }
 
 
-def test_nginx_s_version_is_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nginx", "njs"])
+def test_versions_are_data(name: str, tmp_path: Path) -> None:
     under_test = applier(tmp_path)
-    assert under_test.nginx_version() == ""
-    file = tmp_path / "run" / "nginx-version"
+    version = {"nginx": under_test.nginx_version, "njs": under_test.njs_version}[name]
+    assert version() == ""
+    file = tmp_path / "run" / f"{name}-version"
     file.write_text("1.31.3\n")
-    assert under_test.nginx_version() == "1.31.3"
+    assert version() == "1.31.3"
     for nonsense in ("x" * 1000, "1.2\nforged", "", "1..2", "١.٢"):
         file.write_text(nonsense)
-        assert under_test.nginx_version() == ""
+        assert version() == ""
     file.unlink()
     file.symlink_to("/etc/hostname")
-    assert under_test.nginx_version() == ""
+    assert version() == ""
 
 
 async def test_nobody_answers_without_an_admin_socket(tmp_path: Path) -> None:
