@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from wsroute.balancer.admin import is_version, running_version
-from wsroute.balancer.control import POLL, Control, OldWorker, read_untrusted
+from wsroute.balancer.control import POLL, Control, ControlUnavailableError, OldWorker, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.requirements import HEAD, read_requirements, shortfall
 
 KEPT: Final = 5
 """Old versions whose files stay beside those in use."""
@@ -69,7 +70,7 @@ class Applier:
         return self._version_in("nginx-version")
 
     def njs_version(self) -> str:
-        """The version of nginx's njs as ``1.0.2``; empty where there is none, and while it is not known."""
+        """The version of nginx's njs as ``1.0.2``; ``0`` where there is none, empty while it is not known."""
         return self._version_in("njs-version")
 
     def _version_in(self, name: str) -> str:
@@ -140,11 +141,28 @@ class Applier:
     async def _test(self, version: str) -> Failure | None:
         if version in self._tested:
             return None
+        lacking = self._lacking(version)
+        if lacking:
+            return Failure(version=version, phase="test", message=lacking)
         outcome = await self._control.test(version)
         if not outcome.ok:
             return Failure(version=version, phase="test", message=outcome.message or "nginx gave no reason.")
         self._tested.add(version)
         return None
+
+    def _lacking(self, version: str) -> str:
+        """Why a staged version can't be loaded by this nginx, whatever nginx's own test says: its versions."""
+        try:
+            with self._file(version).open(encoding="utf-8") as file:
+                needed = read_requirements(file.read(HEAD))
+        except OSError:
+            return ""  # The start script says that there is no such file.
+        njs = self.njs_version()
+        if needed is None:
+            return ""
+        if needed.njs and not njs:
+            raise ControlUnavailableError("njs has not told its version yet.")
+        return shortfall(needed, nginx=self.nginx_version(), njs=njs)
 
     async def _answers_with(self, version: str) -> bool:
         deadline = time.monotonic() + VERIFY

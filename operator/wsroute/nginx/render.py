@@ -8,6 +8,7 @@ from textwrap import indent
 from typing import Final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
+from wsroute.dataplane.requirements import STATIC
 from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
@@ -128,7 +129,8 @@ def render(
         """What stands before and behind the routes."""
         http = _http(configuration, context, paths, place, headers, whole, version)
         head, tail = skeleton.around(main, http)
-        return _BANNER(balancer=context.balancer, version=Block(version), custom=custom) + head, tail
+        banner = _BANNER(balancer=context.balancer, version=Block(version), custom=custom, needs=Comment(str(STATIC)))
+        return banner + head, tail
 
     body = "".join(blocks)
     head, tail = around("")
