@@ -22,7 +22,8 @@
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
 # The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, expire, cool), which only make it
 # look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended. RUN/nginx-version and RUN/njs-version hold
-# versions, of njs 0 where there is none. njs needs no line in a configuration, be it built in or a module's file.
+# versions, of njs 0 where there is none or one before 0.8.1. njs needs no line in a configuration, be it built in or a
+# module's file.
 #
 # The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
 #

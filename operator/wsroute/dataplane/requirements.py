@@ -11,7 +11,7 @@ HEAD: Final = 2048
 """Characters at the beginning of a file among which the comment stands."""
 
 NO_NJS: Final = "0"
-"""The version of njs where nginx has none."""
+"""The version of njs where nginx has none that can tell its version: that takes njs 0.8.1, which has ``js_periodic``."""
 
 _VERSION: Final = r"\d{1,5}(?:\.\d{1,5}){0,3}"
 _COMMENT: Final = re.compile(
@@ -46,7 +46,7 @@ def read_requirements(text: str) -> Requirements | None:
 def shortfall(needed: Requirements, *, nginx: str, njs: str) -> str:
     """Why an nginx will not do, and what to do, in sentences; empty when it will. What is not known (empty) will do."""
     lacking = [
-        f"{name} is {'missing' if found == NO_NJS else found}, and {least} or newer is needed"
+        f"{name} is {'missing, or older than 0.8.1' if found == NO_NJS else found}, and {least} or newer is needed"
         for name, found, least in (("nginx", nginx, needed.nginx), ("njs", njs, needed.njs))
         if found and least and _numbers(found) < _numbers(least)
     ]

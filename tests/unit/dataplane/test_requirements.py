@@ -48,7 +48,7 @@ def test_what_is_new_enough_or_not_known_will_do(nginx: str, njs: str) -> None:
         ("1.27.3", "0.9.9", "nginx is 1.27.3, and 1.27.4 or newer is needed."),
         ("1.9.15", "1.0.2", "nginx is 1.9.15, and 1.27.4"),
         ("1.31.3", "0.8.10", "njs is 0.8.10, and 0.9.1 or newer is needed."),
-        ("1.31.3", "0", "njs is missing, and 0.9.1 or newer is needed."),
+        ("1.31.3", "0", "njs is missing, or older than 0.8.1, and 0.9.1 or newer is needed."),
         ("1.26.3", "0.8.9", "nginx is 1.26.3, and 1.27.4 or newer is needed; njs is 0.8.9, and 0.9.1 or newer"),
     ],
 )
