@@ -11,7 +11,7 @@ HEAD: Final = 2048
 """Characters at the beginning of a file among which the comment stands."""
 
 NO_NJS: Final = "0"
-"""The version of njs where nginx has none that can tell its version: that takes njs 0.8.1, which has ``js_periodic``."""
+"""The version of njs where nginx has none that can tell it, which takes 0.8.1 with its ``js_periodic``."""
 
 _VERSION: Final = r"\d{1,5}(?:\.\d{1,5}){0,3}"
 _COMMENT: Final = re.compile(

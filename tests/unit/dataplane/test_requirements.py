@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.configurations import configuration
+from tests.support.dynamic import shell_of
 from wsroute.dataplane.requirements import DYNAMIC, HEAD, STATIC, Requirements, read_requirements, shortfall
 from wsroute.nginx.paths import POD_PATHS
 from wsroute.nginx.render import render
@@ -13,8 +14,9 @@ def test_the_comment_is_read_as_it_was_written(needed: Requirements) -> None:
     assert read_requirements(f"# nginx.conf\n#\n# It needs {needed}.\n# More.\n\nhttp {{}}\n") == needed
 
 
-def test_every_file_of_the_static_data_plane_says_what_it_needs() -> None:
+def test_every_file_says_what_its_data_plane_needs() -> None:
     assert read_requirements(render(configuration(), POD_PATHS).text[:HEAD]) == STATIC
+    assert read_requirements(render(shell_of(configuration()), POD_PATHS).text[:HEAD]) == DYNAMIC
 
 
 @pytest.mark.parametrize(
