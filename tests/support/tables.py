@@ -5,7 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from wsroute.dataplane.dictionary import endpoint_id
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
+from wsroute.dataplane.router import Request
 from wsroute.dataplane.table import (
     Address,
     EndpointGroup,
@@ -155,9 +157,54 @@ def host_records(draw: st.DrawFn, name: str) -> tuple[HostRecord, ...]:
 
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
-    """Any table over a few hosts, paths and groups, so that two of them have much in common."""
+    """Any table over a few hosts, paths and groups, so that two of them have much in common. It has the groups that it
+    uses, and perhaps others."""
     names = draw(st.sets(st.sampled_from(HOSTS), max_size=4))
-    return Table(
-        hosts=tuple(record for name in sorted(names) for record in draw(host_records(name))),
-        groups=tuple(draw(group_records(name)) for name in GROUPS),
+    hosts = tuple(record for name in sorted(names) for record in draw(host_records(name)))
+    used = {
+        target.group
+        for host in hosts
+        for path in host.paths
+        if isinstance(path.action, Forward)
+        for target in path.action.targets
+    }
+    groups = sorted(used | draw(st.sets(st.sampled_from(GROUPS))))
+    return Table(hosts, tuple(draw(group_records(name)) for name in groups))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Any request that such a table may have an answer to."""
+    headers = {
+        "upgrade": st.sampled_from(["websocket", "WebSocket", "h2c"]),
+        "sec-websocket-version": st.sampled_from(["13", "13", "13", "8"]),
+        "sec-websocket-key": st.sampled_from(["dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ==", "short=="]),
+        "origin": st.sampled_from(
+            [
+                "https://a.example.com",
+                "https://A.Example.COM:8443",
+                "https://x.example.com:443",
+                "http://c.example.org:8080",
+                "https://evil.test",
+                "chrome-extension://abcdef",
+                "null",
+            ]
+        ),
+        "x-user": st.sampled_from(["1", "2"]),
+        "cookie": st.sampled_from(
+            ["wsr=" + endpoint_id(Address("10.0.0.1", 80)), "a=1; room=" + endpoint_id(Address("10.0.0.2", 80)), "wsr"]
+        ),
+    }
+    usual = {"upgrade", "sec-websocket-version", "sec-websocket-key"}
+    names = (usual - draw(st.sets(st.sampled_from(sorted(usual)), max_size=1))) | draw(
+        st.sets(st.sampled_from(sorted(headers)))
+    )
+    return Request(
+        listener=draw(st.sampled_from(LISTENERS)),
+        host=draw(st.sampled_from(["example.com", "a.example.com", "c.example.com", "a.b.example.com", "x.test"])),
+        path=draw(st.sampled_from(["/", "/a", "/a/", "/a/b", "/a/b/c", "/a/b/c/d/e", "/ab", "/b/a", "/c"])),
+        query=draw(st.sampled_from(["", "room=1", "a=b&ROOM=2&room=3", "wsr"])),
+        method=draw(st.sampled_from(["GET", "GET", "GET", "POST"])),
+        headers={name: draw(headers[name]) for name in sorted(names)},
+        client=draw(st.sampled_from(["192.0.2.1", "2001:db8::1"])),
     )

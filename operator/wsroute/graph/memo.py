@@ -5,6 +5,7 @@ same. A memo holds only what the last pass asked for, and thus never more than w
 """
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 Result = TypeVar("Result")
@@ -31,6 +32,12 @@ class Memo:
             entry = (inputs, compute())
         self._used[key] = entry
         return cast("Result", entry[1])
+
+    def revise(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[Result | None], Result]) -> Result:
+        """The same where ``compute`` can take over parts of the result that was known for ``key``, which it is given.
+        What it comes to must not depend on that."""
+        entry = self._used.get(key) or self._before.get(key)
+        return self.get(key, inputs, partial(compute, None if entry is None else entry[1]))
 
     def end_pass(self) -> None:
         """Drop what was not asked for since the last call."""

@@ -36,3 +36,18 @@ def test_remembers_empty_results() -> None:
     empty: list[int] = []
     assert memo.get("k", (), lambda: empty) is empty
     assert memo.get("k", (), lambda: [1]) is empty
+
+
+def test_a_result_is_made_of_the_one_before() -> None:
+    memo = Memo()
+
+    def compute(value: int, before: list[int] | None) -> list[int]:
+        return [*(before or []), value]
+
+    assert memo.revise("k", (1,), lambda before: compute(1, before)) == [1]
+    memo.end_pass()
+    assert memo.revise("k", (1,), lambda before: compute(2, before)) == [1]
+    assert memo.revise("k", (2,), lambda before: compute(2, before)) == [1, 2]
+    memo.end_pass()
+    memo.end_pass()
+    assert memo.revise("k", (3,), lambda before: compute(3, before)) == [3]

@@ -16,7 +16,6 @@ const PATH_KEY = /^[=^][^\/\x00-\x1f\x7f]{1,1500}\//;
 const GROUP_KEY = /^e[^\x00-\x1f\x7f]{1,400}$/;
 const HOST_VALUE = /^[0-9]{1,4} [^\x00-\x20\x7f]{1,1500}$/;
 const GROUP_HEAD = /^(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]?)$/;
-const ENDPOINT_ID = /^[0-9a-f]{8}$/;
 
 function answer(r, status, value) {
     r.headersOut['Content-Type'] = 'application/json';

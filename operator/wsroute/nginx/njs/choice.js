@@ -4,12 +4,24 @@
 const COMPARED = 4;
 
 // The endpoint for a request, as `address:port`, or nothing. `failed` is one that has just refused this request.
+//
+// One that was ejected gets a request only where there is no other.
 function chooseEndpoint(r, table, generation, record, place, failed) {
     const groups = [];
+    let ready = 0;
     for (let i = 0; i < record.t.length; i++) {
-        groups.push(findGroup(table, generation, record.t[i][0], record.t[i][1]));
+        const group = findGroup(table, generation, record.t[i][0], record.t[i][1]);
+        groups.push(group);
+        ready += group.ready;
     }
-    const chosen = byCookie(r, record, groups, failed) || byPolicy(r, record, groups, place, failed);
+    if (ready === 0) {
+        return '';
+    }
+    const ejected = ngx.shared.wsroute_ejected;
+    const now = Date.now();
+    const healthy = (address) => address !== failed && !isEjected(ejected, address, now);
+    const chosen = byCookie(r, record, groups, healthy) || byPolicy(r, record, groups, place, healthy)
+        || byPolicy(r, record, groups, place, (address) => address !== failed);
     if (chosen === null || !ADDRESS.test(chosen.address)) {
         return '';
     }
@@ -23,52 +35,45 @@ function endpointOf(group, number) {
     return {address: addressOf(group, number), id: idOf(group, number)};
 }
 
-// The endpoint that the client's cookie names, even one that takes nobody else any more.
-function byCookie(r, record, groups, failed) {
+// The endpoint that the client's cookie names: one that takes all clients, or else one that takes nobody else any more.
+function byCookie(r, record, groups, usable) {
     const id = record.k === undefined ? undefined : r.variables['cookie_' + record.k.n];
-    if (id === undefined || id.length !== ID_LENGTH) {
+    if (id === undefined || !ENDPOINT_ID.test(id)) {
         return null;
     }
-    const now = Date.now();
+    return withId(groups, id, usable, false) || withId(groups, id, usable, true);
+}
+
+function withId(groups, id, usable, returning) {
     for (let i = 0; i < groups.length; i++) {
-        for (let number = 0; number < groups[i].all; number++) {
-            if (idOf(groups[i], number) === id) {
-                const address = addressOf(groups[i], number);
-                const usable = address !== failed && !isEjected(ngx.shared.wsroute_ejected, address, now);
-                return usable ? {address: address, id: id} : null;
+        const end = returning ? groups[i].all : groups[i].ready;
+        for (let number = returning ? groups[i].ready : 0; number < end; number++) {
+            if (idOf(groups[i], number) === id && usable(addressOf(groups[i], number))) {
+                return endpointOf(groups[i], number);
             }
         }
     }
     return null;
 }
 
+// A cookie with an age counts it from the last socket; one of the browser's session is sent where it is another one.
 function setCookie(r, sticky, path, id) {
     const scope = /^[-A-Za-z0-9._~/]*$/.test(path) ? path : '/';
     const age = sticky.a > 0 ? '; Max-Age=' + sticky.a : '';
     const secure = r.variables.wsroute_public_scheme === 'https' ? '; Secure' : '';
-    const known = r.variables['cookie_' + sticky.n] === id && age === '';
+    const known = age === '' && r.variables['cookie_' + sticky.n] === id;
     r.variables.wsroute_cookie = known ? '' : sticky.n + '=' + id + '; Path=' + scope + age + '; HttpOnly' + secure;
 }
 
-// By the route's policy among the endpoints that are ready. Those that were ejected count when there are no others.
-function byPolicy(r, record, groups, place, failed) {
-    const ready = groups.filter((group) => group.ready > 0);
-    if (ready.length === 0) {
-        return null;
-    }
-    const ejected = ngx.shared.wsroute_ejected;
-    const now = Date.now();
-    const healthy = (address) => address !== failed && !isEjected(ejected, address, now);
-    return choose(r, record, ready, place, healthy) || choose(r, record, ready, place, (address) => address !== failed);
-}
-
-function choose(r, record, groups, place, usable) {
+// By the route's policy among the endpoints that are ready and usable, or null without one.
+function byPolicy(r, record, groups, place, usable) {
     const policy = record.b.p;
-    if (policy === 'R') {
-        return inTurn(groups, place, usable);
-    }
     const key = policy === 'H' ? hashedText(r, record.b) : '';
-    return key === '' ? leastConnections(groups, usable) : byHash(groups, key, usable);
+    if (key !== '') {
+        return byHash(groups, key, usable);
+    }
+    const ready = groups.filter((group) => group.ready > 0);
+    return policy === 'R' ? inTurn(ready, place, usable) : leastConnections(ready, usable);
 }
 
 function totalWeight(groups) {
@@ -178,27 +183,35 @@ function hashedText(r, balancing) {
     }
 }
 
-// Rendezvous hashing: the endpoint with the highest score for this key. One endpoint more takes its share from all.
+// First a group by the weights, then in it the endpoint with the highest score for this key (rendezvous hashing): one
+// endpoint more takes its share from all.
+//
+// The weights of all groups come first, so that the keys of a group stay with it when another one loses its endpoints.
 function byHash(groups, key, usable) {
     const hash = parseInt(crypto.createHash('sha256').update(key).digest('hex').substring(0, ID_LENGTH), 16);
-    const group = atWeight(groups, Math.floor(mixed(hash) * totalWeight(groups) / 4294967296)).group;
-    const skipped = [];
-    while (skipped.length < group.ready) {
-        let best = -1;
-        let highest = -1;
-        for (let number = 0; number < group.ready; number++) {
-            const score = mixed(hash ^ parseInt(idOf(group, number), 16));
-            if (score > highest && !skipped.includes(number)) {
-                best = number;
-                highest = score;
-            }
-        }
-        if (usable(addressOf(group, best))) {
-            return endpointOf(group, best);
-        }
-        skipped.push(best);
+    const first = bestOf(groupByHash(groups, hash), hash, usable);
+    if (first !== null) {
+        return first;
     }
-    return leastConnections(groups, usable);
+    const others = groups.filter((group) => bestOf(group, hash, usable) !== null);
+    return others.length === 0 ? null : bestOf(groupByHash(others, hash), hash, usable);
+}
+
+function groupByHash(groups, hash) {
+    return atWeight(groups, Math.floor(mixed(hash) * totalWeight(groups) / 4294967296)).group;
+}
+
+function bestOf(group, hash, usable) {
+    let best = null;
+    let highest = -1;
+    for (let number = 0; number < group.ready; number++) {
+        const score = mixed(hash ^ parseInt(idOf(group, number), 16));
+        if (score > highest && usable(addressOf(group, number))) {
+            best = number;
+            highest = score;
+        }
+    }
+    return best === null ? null : endpointOf(group, best);
 }
 
 // The finalizer of MurmurHash3: each bit of the input changes half of the output's.

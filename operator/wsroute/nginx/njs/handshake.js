@@ -47,7 +47,8 @@ function decide(r) {
     // Bytes: what the client sent need not be text.
     const rest = place.prefix < 0 ? Buffer.from('') : restOf(r.rawVariables.uri, place.path, place.prefix);
     const begin = place.prefix < 0 ? record.p : record.p.replace(/\/+$/, '');
-    r.rawVariables.wsroute_target = Buffer.concat([Buffer.from(begin), rest.length + begin.length ? rest : Buffer.from('/')]);
+    const whole = Buffer.concat([Buffer.from(begin), rest]);
+    r.rawVariables.wsroute_target = whole.length === 0 ? Buffer.from('/') : whole;
     variables.wsroute_class_after = location || '@wsroute_usual';
     return '@wsroute_rewrite';
 }
@@ -75,14 +76,11 @@ const KEY = /^[A-Za-z0-9+/]{22}==$/;
 // The checks of RFC 6455, section 4.2.1, and the page's origin; nothing when all is well.
 function refuseHandshake(r, record) {
     const headers = r.headersIn;
-    if (r.method !== 'GET') {
-        return refuse(r.variables, 400, 'bad-handshake');
-    }
     if (headers['Sec-WebSocket-Version'] !== '13') {
         r.variables.wsroute_spoken = '13';
         return refuse(r.variables, 426, 'upgrade-required');
     }
-    if (!KEY.test(headers['Sec-WebSocket-Key'] || '')) {
+    if (r.method !== 'GET' || !KEY.test(headers['Sec-WebSocket-Key'] || '')) {
         return refuse(r.variables, 400, 'bad-handshake');
     }
     if (record.o !== undefined && !permitsOrigin(record.o, headers.Origin)) {
@@ -94,27 +92,35 @@ function refuseHandshake(r, record) {
     return '';
 }
 
+const ORIGIN = /^([a-z][-+.a-z0-9]*):\/\/(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\/:?#@,\[\]\\]+)(?::([0-9]{1,5}))?$/;
+const DEFAULT_PORTS = {http: '80', https: '443'};
+
 // May a page of this origin open a socket? Without the header it is no browser, unless the route says otherwise.
 function permitsOrigin(rules, header) {
-    if (header === undefined) {
+    if (header === undefined || header === '') {
         return rules.q !== 1;
     }
-    const origin = header.toLowerCase();
-    const scheme = origin.indexOf('://');
-    const host = scheme === -1 ? '' : origin.substring(scheme + 3).replace(/:[0-9]*$/, '');
-    const web = origin.startsWith('https://') || origin.startsWith('http://');
-    if (web && covers(rules.h || [], host, '')) {
+    const allowed = rules.a || [];
+    const text = header.toLowerCase();
+    const parts = ORIGIN.exec(text);
+    if (parts === null) {
+        return text === 'null' && allowed.includes('null');
+    }
+    const scheme = parts[1];
+    const host = parts[2];
+    const usual = DEFAULT_PORTS[scheme];
+    if (usual !== undefined && covers(rules.h || [], '', host, '')) {
         return true;
     }
-    const serialised = origin.replace(/^(https:\/\/.*):443$|^(http:\/\/.*):80$/, '$1$2');
-    const allowed = rules.a || [];
-    return allowed.includes(serialised) || web && covers(allowed, serialised.substring(scheme + 3), origin.substring(0, scheme + 3));
+    const port = parts[3] === undefined || parts[3] === usual ? '' : ':' + parts[3];
+    return covers(allowed, scheme + '://', host, port);
 }
 
-// Is a host one of these, or covered by one of their wildcards, which stand for exactly one label?
-function covers(hosts, host, before) {
+// Is a host among these, or covered by one of their wildcards, which stand for exactly one label?
+function covers(hosts, before, host, after) {
     const dot = host.indexOf('.');
-    return hosts.includes(before + host) || dot > 0 && hosts.includes(before + '*' + host.substring(dot));
+    return hosts.includes(before + host + after)
+        || dot > 0 && hosts.includes(before + '*' + host.substring(dot) + after);
 }
 
 function goTo(variables, endpoint) {

@@ -66,6 +66,7 @@ function findGroup(table, generation, name, weight) {
 }
 
 const ID_LENGTH = 8;
+const ENDPOINT_ID = /^[0-9a-f]{8}$/;
 
 function idOf(group, number) {
     const at = group.start + number * group.width;
