@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, nargs="+", default=[10, 1_000, 10_000])
     parser.add_argument("--handshakes", type=int, default=2_000, help="in each round")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--sockets", type=int, default=1_000, help="held, for their memory")
+    parser.add_argument("--sockets", type=int, default=2_000, help="held, for their memory")
     arguments = parser.parse_args()
     print(f"{nginx_binary()}\nTargets: {TARGETS}.")
     with endpoints() as port:
@@ -133,7 +133,7 @@ def measure(routes: int, backend: int, arguments: argparse.Namespace) -> None:
         ratio = statistics.median(own / plain for own, plain in zip(cpu[name], cpu[PLAIN], strict=True))
         print(
             f"{name:26}{statistics.median(cpu[name]):14.0f}{ratio:9.2f}"
-            f"{held[name]:14.0f}{held[name] / held[PLAIN]:9.2f}{resident[name] / 2**20:9.1f}",
+            f"{held[name]:14.0f}{held[name] / max(1.0, held[PLAIN]):9.2f}{resident[name] / 2**20:9.1f}",
             flush=True,
         )
 
@@ -147,7 +147,8 @@ def cpu_per_handshake(subject: Subject, asked: Sequence[bytes]) -> float:
 
 
 def memory_per_socket(subject: Subject, asked: Sequence[bytes], sockets: int) -> float:
-    """Bytes that the worker's resident memory grows by with each socket, once it holds some."""
+    """Bytes that the worker's resident memory grows by with each socket, once it holds some. It says nothing where the
+    configuration has left much free memory behind, which is used first: at many routes outside the table."""
     requests = [asked[number % len(asked)] for number in range(sockets)]
     few = sockets // 4
     with ExitStack() as exits:
