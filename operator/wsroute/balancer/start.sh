@@ -9,6 +9,7 @@
 # serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5). WSROUTE_GRACE_PERIOD, the
 # pod's terminationGracePeriodSeconds: five seconds before it is over the workers that are left are ended one by one, which
 # is told in RUN/closed (a number of sockets) and in the log. Without it they end when the container is killed, untold.
+# WSROUTE_NGINX_MODULES, the folder of nginx's dynamic modules (default: the one that nginx was built for).
 #
 # Commands are lines in the FIFO RUN/control; the answer is the file RUN/results/ID, `ok` or `failed` in its first line
 # and nginx's words below:
@@ -20,7 +21,9 @@
 #                     `failed` when no such worker exists: one that accepts, or another process, is never touched
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
 # The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, expire, cool), which only make it
-# look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended.
+# look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended. RUN/nginx-version and RUN/njs-version hold
+# versions, of njs 0 where there is none or one before 0.8.1. njs needs no line in a configuration, be it built in or a
+# module's file.
 #
 # The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
 #
@@ -183,7 +186,7 @@ retire() {
 
 # Runs nginx to its end, in a shell of its own. RUN/master holds the PID meanwhile, RUN/ended the status afterwards.
 keep() {
-    setsid "$BINARY" -e "$RUN/error.log" -p "$RUN" -c "$RUN/nginx.conf" -g 'daemon off;' </dev/null 3>&- &
+    setsid "$BINARY" -e "$RUN/error.log" -p "$RUN" -c "$RUN/nginx.conf" -g "daemon off; $njs" </dev/null 3>&- &
     echo "$!" >"$RUN/master"
     wait "$!"
     echo "$?" >"$RUN/ended"
@@ -435,6 +438,56 @@ load_version() {
     return 1
 }
 
+# find_njs: sets $njs to what nginx must be told so that it has njs: nothing where njs is built in, and nothing where there
+# is none that can do what we ask of it. Has njs tell its own version, beside nginx's start.
+find_njs() {
+    cat >"$RUN/njs.js" <<'END'
+import fs from 'fs';
+
+function tell() {
+    fs.writeFileSync(ngx.prefix + 'njs-version.new', njs.version + '\n');
+    fs.renameSync(ngx.prefix + 'njs-version.new', ngx.prefix + 'njs-version');
+}
+
+export default {tell};
+END
+    cat >"$RUN/njs.conf" <<END
+pid njs.pid;
+events {}
+http {
+    access_log             off;
+    client_body_temp_path  tmp/njs;
+    proxy_temp_path        tmp/njs;
+    fastcgi_temp_path      tmp/njs;
+    uwsgi_temp_path        tmp/njs;
+    scgi_temp_path         tmp/njs;
+    js_import              probe from "$RUN/njs.js";
+    server {
+        listen  "unix:$RUN/njs.sock";
+        location / { js_periodic probe.tell interval=1h; }
+    }
+}
+END
+    njs_folder=${WSROUTE_NGINX_MODULES:-$("$BINARY" -V 2>&1 3>&- | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')}
+    for njs in '' "load_module \"$njs_folder/ngx_http_js_module.so\";"; do
+        set -- "$BINARY" -e stderr -p "$RUN" -c "$RUN/njs.conf" -g
+        "$@" "$njs" -t -q </dev/null >/dev/null 2>&1 3>&- || continue
+        (
+            "$@" "$njs master_process off; daemon off;" </dev/null >/dev/null 2>&1 3>&- &
+            njs_step=0
+            while [ ! -s "$RUN/njs-version" ] && kill -s 0 "$!" 2>/dev/null && [ "$njs_step" -lt "$PATIENCE" ]; do
+                njs_step=$((njs_step + 1))
+                nap
+            done
+            [ -s "$RUN/njs-version" ] || echo 0 >"$RUN/njs-version"
+            kill -s TERM "$!" 2>/dev/null
+        ) 3>&- &
+        return 0
+    done
+    njs=
+    echo 0 >"$RUN/njs-version"
+}
+
 # --- The controller -------------------------------------------------------------------------------------------------
 
 # answer ID OUTCOME WORDS. Only the last few answers are kept.
@@ -593,7 +646,7 @@ controller() {
                 valid "$id" "$version" || continue
                 # nginx looks at it in a test, too.
                 weigh_state "$CONF/$version.conf"
-                "$BINARY" -t -q -e stderr -p "$RUN" -c "$CONF/$version.conf" </dev/null \
+                "$BINARY" -t -q -e stderr -p "$RUN" -c "$CONF/$version.conf" -g "$njs" </dev/null \
                     >"$RUN/words" 2>&1 3>&- && outcome=ok || outcome=failed
                 words=
                 [ -s "$RUN/words" ] && words=$(tail -c 4000 "$RUN/words")
@@ -647,7 +700,7 @@ controller() {
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || say "the limit of open files stays at $(ulimit -n)"
 
 mkdir -p "$RUN/results" "$RUN/tmp" || exit 1
-rm -f "$RUN/control" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN/leaving" "$RUN/closed" "$RUN"/results/* "$RUN/results/.new"
+rm -f "$RUN/control" "$RUN/njs-version" "$RUN/njs.sock" "$RUN/finished" "$RUN/retired" "$RUN/draining" "$RUN/leaving" "$RUN/closed" "$RUN"/results/* "$RUN/results/.new"
 mkfifo "$RUN/control" && chmod 0620 "$RUN/control" && exec 3<>"$RUN/control" || exit 1
 # QUIT is what the stock image names as its stop signal, and so what the kubelet sends.
 trap 'echo hurry >&3' TERM INT QUIT
@@ -655,6 +708,7 @@ trap 'echo hurry >&3' TERM INT QUIT
 version=$("$BINARY" -v 2>&1 3>&-)
 version=${version#*nginx/}
 printf '%s\n' "${version%%[!0-9.]*}" >"$RUN/nginx-version"
+find_njs
 
 while [ ! -e "$RUN/finished" ]; do
     controller &

@@ -8,6 +8,7 @@ from textwrap import indent
 from typing import Final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
+from wsroute.dataplane.requirements import DYNAMIC, STATIC
 from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
@@ -126,12 +127,14 @@ def render(
     place = _place(paths, options or Options())
     main = _REQUIRED_MAIN(user=place["user"], paths=place["paths"]).rstrip("\n")
     custom = configuration.main_template is not None
+    needs = Comment(str(STATIC if configuration.shell is None else DYNAMIC))
 
     def around(version: str) -> tuple[str, str]:
         """What stands before and behind the routes."""
         http = _http(configuration, context, paths, place, headers, whole, version)
         head, tail = skeleton.around(main, http)
-        return _BANNER(balancer=context.balancer, version=Block(version), custom=custom) + head, tail
+        banner = _BANNER(balancer=context.balancer, version=Block(version), custom=custom, needs=needs)
+        return banner + head, tail
 
     body = "".join(blocks)
     head, tail = around("")

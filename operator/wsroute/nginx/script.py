@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-_PARTS: Final = ("table", "sockets", "choice", "handshake", "admin", "module")
+_PARTS: Final = ("table", "sockets", "choice", "handshake")
+_ADMIN: Final = ("ready", "describe", "change", "entries", "flip", "clear", "sockets")
 _IMPORTS: Final = "import crypto from 'crypto';\nimport fs from 'fs';\n"
 _DIGEST_LENGTH: Final = 12
 
@@ -20,7 +21,10 @@ class Script:
 
 def _joined() -> Script:
     folder = files("wsroute.nginx") / "njs"
-    parts = [(folder / f"{part}.js").read_text(encoding="utf-8") for part in _PARTS]
+    parts = [(folder / f"{part}.js").read_text(encoding="utf-8") for part in (*_PARTS, "admin", "module")]
+    # Functions within a function are made when that is called. All others are made for each request, and kept as long
+    # as its socket lives.
+    parts[-2] = f"function admin() {{\n{parts[-2]}\nreturn {{{', '.join(_ADMIN)}}};\n}}\n"
     text = _IMPORTS + "".join(f"\n{part}" for part in parts)
     return Script(f"wsroute-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]}.js", text)
 

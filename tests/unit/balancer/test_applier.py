@@ -8,6 +8,9 @@ import pytest
 
 from wsroute.balancer.admin import running_version
 from wsroute.balancer.applier import KEPT, Applier, start_script
+from wsroute.balancer.control import ControlUnavailableError
+from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.requirements import DYNAMIC
 
 VERSION = "0123456789ab"
 
@@ -98,18 +101,48 @@ def test_a_start_of_nginx_has_a_name_of_its_own(tmp_path: Path) -> None:
     assert under_test.instance() not in ("", first)
 
 
-def test_nginx_s_version_is_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nginx", "njs"])
+def test_versions_are_data(name: str, tmp_path: Path) -> None:
     under_test = applier(tmp_path)
-    assert under_test.nginx_version() == ""
-    file = tmp_path / "run" / "nginx-version"
+    version = {"nginx": under_test.nginx_version, "njs": under_test.njs_version}[name]
+    assert version() == ""
+    file = tmp_path / "run" / f"{name}-version"
     file.write_text("1.31.3\n")
-    assert under_test.nginx_version() == "1.31.3"
+    assert version() == "1.31.3"
     for nonsense in ("x" * 1000, "1.2\nforged", "", "1..2", "١.٢"):
         file.write_text(nonsense)
-        assert under_test.nginx_version() == ""
+        assert version() == ""
     file.unlink()
     file.symlink_to("/etc/hostname")
-    assert under_test.nginx_version() == ""
+    assert version() == ""
+
+
+def needing(tmp_path: Path, *, nginx: str, njs: str) -> Applier:
+    """A staged version with the needs of the Dynamic data plane, and what this nginx says of itself."""
+    under_test = applier(tmp_path)
+    under_test.stage(VERSION, f"# nginx.conf\n# It needs {DYNAMIC}.\n\nhttp {{}}\n")
+    (tmp_path / "run" / "nginx-version").write_text(f"{nginx}\n")
+    if njs:
+        (tmp_path / "run" / "njs-version").write_text(f"{njs}\n")
+    return under_test
+
+
+async def test_a_version_that_needs_a_newer_nginx_is_refused_before_nginx_sees_it(tmp_path: Path) -> None:
+    # Nobody obeys here: whoever asked nginx would wait in vain.
+    failure = await needing(tmp_path, nginx="1.26.3", njs="0.8.9").apply(VERSION)
+    assert isinstance(failure, Failure)
+    assert (failure.version, failure.phase) == (VERSION, "test")
+    assert "nginx is 1.26.3, and 1.27.4 or newer is needed; njs is 0.8.9" in failure.message
+
+
+async def test_a_version_that_needs_njs_waits_until_njs_has_told_its_own(tmp_path: Path) -> None:
+    under_test = needing(tmp_path, nginx="1.31.3", njs="")
+    with pytest.raises(ControlUnavailableError, match="njs has not told"):
+        await under_test.apply(VERSION)
+    (tmp_path / "run" / "njs-version").write_text("0\n")
+    failure = await under_test.apply(VERSION)
+    assert isinstance(failure, Failure)
+    assert "njs is missing" in failure.message
 
 
 async def test_nobody_answers_without_an_admin_socket(tmp_path: Path) -> None:

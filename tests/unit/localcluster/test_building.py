@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcluster import archive, binaries, debian, imagebuild, images, pythonpackages
+from localcluster import archive, binaries, debian, debiannginx, imagebuild, images, pythonpackages
 from localcluster.errors import ClusterError
 
 GO_MOD = (binaries.MODULE / "go.mod").read_text()
@@ -59,6 +59,12 @@ def test_the_main_mirror_is_found_among_the_others() -> None:
     )
     assert debian.parse_mirror(targets) == "http://mirror.example/debian/"
     assert debian.parse_mirror("Ubuntu noble http://mirror.example/ubuntu/\n\n") == ""
+
+
+def test_each_week_has_an_nginx_of_its_own() -> None:
+    monday = 1_796_000_400 - 1_796_000_400 % 604_800 + 4 * 86_400
+    assert debiannginx.folder_name(monday) == debiannginx.folder_name(monday + 604_799)
+    assert debiannginx.folder_name(monday) != debiannginx.folder_name(monday - 1)
 
 
 def test_wheels_for_older_c_libraries_are_taken_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ function write(r, table, generation, deletes) {
             }
         }
     } catch (error) {
-        fail(r, 507, 'the dictionary is full after a part of this: ' + error.name);
+        fail(r, 500, 'the dictionary is full after a part of this: ' + error.name);
         return false;
     }
     return true;

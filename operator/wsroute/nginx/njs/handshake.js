@@ -101,6 +101,12 @@ function permitsOrigin(rules, header) {
     if (header === undefined || header === '') {
         return rules.q !== 1;
     }
+    // What browsers nearly always send, to the letter: a page of one of the route's own hosts.
+    for (let i = 0; rules.h !== undefined && i < rules.h.length; i++) {
+        if (header === 'https://' + rules.h[i]) {
+            return true;
+        }
+    }
     const allowed = rules.a || [];
     const text = header.toLowerCase();
     const parts = ORIGIN.exec(text);

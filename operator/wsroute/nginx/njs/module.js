@@ -1,4 +1,10 @@
 export default {
     decide, retry, release, repairCounts,
-    ready, describe, change, entries, flip, clear, sockets,
+    ready: (r) => admin().ready(r),
+    describe: (r) => admin().describe(r),
+    change: (r) => admin().change(r),
+    entries: (r) => admin().entries(r),
+    flip: (r) => admin().flip(r),
+    clear: (r) => admin().clear(r),
+    sockets: (r) => admin().sockets(r),
 };

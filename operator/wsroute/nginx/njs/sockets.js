@@ -16,8 +16,7 @@ function countSocket(endpoint) {
     const own = 'p' + process.pid + ' ' + endpoint;
     try {
         if (counts.incr(own, 1, 0) === 1) {
-            const pid = String(process.pid);
-            ngx.shared.wsroute_workers.set(pid, startOf(pid));
+            registerWorker(ngx.shared.wsroute_workers, String(process.pid));
         }
     } catch (_) {
         return false;
@@ -38,6 +37,13 @@ function uncountSocket(endpoint) {
         counts.delete(own);
     }
     counts.incr('t' + endpoint, -1, 0);
+}
+
+// Put on record who counts. A worker does so once: to read that file costs more than all the rest of a handshake.
+function registerWorker(workers, pid) {
+    if (workers.get(pid) === undefined) {
+        workers.set(pid, startOf(pid));
+    }
 }
 
 // When a process started, in the kernel's ticks; nothing when it is gone.
