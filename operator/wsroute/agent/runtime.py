@@ -17,7 +17,6 @@ from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
 from wsroute.agent.decide import (
-    DOUBT,
     Apply,
     Check,
     PublicationError,
@@ -26,15 +25,18 @@ from wsroute.agent.decide import (
     Wait,
     decide,
     parse_publication,
-    supersedes,
 )
+from wsroute.agent.doubt import Doubts
 from wsroute.agent.drainer import Drainer
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
+from wsroute.agent.pusher import TablePusher
 from wsroute.agent.sockets import established, ipv6_available
+from wsroute.agent.tables import FORMATS
 from wsroute.balancer.applier import Applied, Applier
 from wsroute.balancer.control import ControlUnavailableError
+from wsroute.balancer.table_client import TableClient
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
-from wsroute.dataplane.bundle import BundleError, unpack
+from wsroute.dataplane.bundle import BundleError, unpack, unpack_scripts
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_NEXT, ROLE_NGINX, next_name, nginx_name
 from wsroute.kube.backoff import Backoff
 from wsroute.kube.port import CONFIG_MAPS, ClusterClient, Json
@@ -108,10 +110,18 @@ class Agent:
             counted=self.metrics.acknowledged,
         )
         self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
+        self._pusher = TablePusher(
+            client,
+            self._applier,
+            TableClient(config.run),
+            self.metrics,
+            namespace=config.namespace,
+            balancer=config.balancer,
+            changed=self._acknowledge,
+        )
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
-        self._doubted: dict[str, tuple[Json, float]] = {}
-        """ConfigMaps that are not believed yet, and since when, by name."""
+        self._doubts = Doubts()
         self._sockets = 0
         self._closed = 0
         self._working: list[asyncio.Task[None]] = []
@@ -129,6 +139,7 @@ class Agent:
                 tasks.create_task(self._look(), name="look"),
                 tasks.create_task(self._drainer.run(), name="drain"),
             ]
+            tasks.create_task(self._pusher.run(), name="push tables")
             tasks.create_task(self._count(), name="count")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
 
@@ -168,14 +179,14 @@ class Agent:
                     known = {item["metadata"]["name"]: item for item in items}
                     for name in self._published.keys() - known.keys():
                         self._published.pop(name)
-                        self._doubted.pop(name, None)
+                        self._doubts.forget(name)
                     # The version in force first, so that a pod that starts serves as soon as it can.
                     for name in sorted(known):
                         await self._publish(known[name])
                     self._acknowledger.repeat()
                 case Deleted(item):
                     self._published.pop(item["metadata"]["name"], None)
-                    self._doubted.pop(item["metadata"]["name"], None)
+                    self._doubts.forget(item["metadata"]["name"])
                 case _:
                     await self._publish(event.object)
             self._look_at_publications()
@@ -190,8 +201,8 @@ class Agent:
         """Believe what was doubted once it has stood for long."""
         while True:
             await asyncio.sleep(LOOK)
-            if self._doubted:
-                for item, _ in tuple(self._doubted.values()):
+            if doubted := self._doubts.items:
+                for item in doubted:
                     await self._publish(item)
                 self._look_at_publications()
 
@@ -201,24 +212,14 @@ class Agent:
         known = self._published.get(name)
         try:
             new = parse_publication(item)
-            now = time.monotonic()
-            _, since = self._doubted.get(name, (item, now))
-            if not supersedes(new, known, stood=now - since):
-                if name not in self._doubted:
-                    logger.warning(
-                        "%s comes from a leader that has been followed by another; not followed, unless it stands for "
-                        "%.0f s.",
-                        name,
-                        DOUBT,
-                    )
-                self._doubted[name] = item, since
+            if not self._doubts.believes(item, new, known):
                 return
-            self._doubted.pop(name, None)
             if new.version and (known is None or known.version != new.version):
                 # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.
                 text = unpack(item.get("data") or {}, item.get("binaryData") or {}, expected_digest=new.digest)
+                scripts = unpack_scripts(item.get("data") or {})
                 keep = [published.version for published in self._published.values()]
-                self._applier.stage(new.version, text, keep=keep)
+                self._applier.stage(new.version, text, scripts=scripts, keep=keep)
         except (PublicationError, BundleError) as error:
             logger.error("The ConfigMap %s is not followed: %s", name, error)
         else:
@@ -263,6 +264,7 @@ class Agent:
                 self.metrics.applied("applied", seconds=result.seconds)
                 logger.info("Version %s is live, in %.0f ms.", version, result.seconds * 1000)
                 self._drainer.reloaded(sockets=self._sockets)
+                self._pusher.look()
                 self._update(self._view.load(version))
             case Failure():
                 self.metrics.applied(f"refused-{result.phase}")
@@ -316,6 +318,9 @@ class Agent:
                 failure=view.failure,
                 draining=draining,
                 closed=self._closed,
+                table=self._pusher.version,
+                formats=FORMATS,
+                trouble=self._pusher.trouble,
             )
         )
 

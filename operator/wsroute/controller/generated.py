@@ -1,7 +1,7 @@
 """The generated ConfigMaps of a balancer: what they say, what they should say, and whether that is the same. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from wsroute.cluster.balancer_state import STATE_KEYS
@@ -13,7 +13,9 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
 from wsroute.dataplane.ir import Configuration
+from wsroute.dataplane.shards import FORMAT
 from wsroute.nginx.render import Rendered
+from wsroute.nginx.script import SCRIPT
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 """The label by which people find out whose an object is."""
@@ -22,13 +24,14 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 @dataclass(frozen=True, slots=True)
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
-    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), and what it was made for
-    (``MADE_FOR_ANNOTATION``)."""
+    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), what it was made for
+    (``MADE_FOR_ANNOTATION``), and the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
     made_for: str
+    table_format: str = ""
 
 
 NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
@@ -54,8 +57,12 @@ class Wanted:
 
 def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
-    ports = sorted({listener.port for listener in configuration.listeners})
-    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure, made_for)
+    ports = " ".join(str(port) for port in sorted({listener.port for listener in configuration.listeners}))
+    bundle = pack(rendered.text)
+    if configuration.shell is None:
+        return File(bundle, ports, rendered.structure, made_for)
+    beside = replace(bundle, data={**bundle.data, SCRIPT.name: SCRIPT.text})
+    return File(beside, ports, rendered.structure, made_for, str(FORMAT))
 
 
 def wanted_in_force(
@@ -162,6 +169,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.STRUCTURE_ANNOTATION: file.structure,
         names.MADE_FOR_ANNOTATION: file.made_for,
         names.EPOCH_ANNOTATION: str(epoch),
+        **({names.TABLE_FORMAT_ANNOTATION: file.table_format} if file.table_format else {}),
     }
 
 
@@ -208,6 +216,20 @@ def create_body(wanted: Wanted) -> dict[str, Any]:
     """An empty object with our labels. Its content is applied afterwards, so that it has one field manager."""
     metadata = {"namespace": wanted.key.namespace, "name": wanted.key.name, "labels": dict(wanted.labels)}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def whole_body(wanted: Wanted, known: ConfigMap | None) -> dict[str, Any]:
+    """The object with all its content, to be made, or to take the place of the version of it that we last saw; labels
+    and annotations of others stay."""
+    metadata: dict[str, Any] = {"namespace": wanted.key.namespace, "name": wanted.key.name}
+    labels, annotations = dict(wanted.labels), dict(wanted.annotations)
+    if known is not None:
+        labels, annotations = {**known.labels, **labels}, {**known.annotations, **annotations}
+        metadata["uid"] = known.meta.uid
+        if known.meta.version >= 0:
+            metadata["resourceVersion"] = str(known.meta.version)
+    metadata |= {"labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
 
 
 def is_ours(known: ConfigMap, wanted: Wanted) -> bool:
@@ -305,4 +327,5 @@ def read_file(config_map: ConfigMap) -> File:
         annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
         annotations.get(names.MADE_FOR_ANNOTATION, ""),
+        annotations.get(names.TABLE_FORMAT_ANNOTATION, ""),
     )

@@ -27,6 +27,17 @@ ROLE_TEMPLATE: Final = "template"
 ROLE_STATE: Final = "state"
 """What the operator remembers of the balancer (``cluster.balancer_state``); no agent reads it."""
 
+ROLE_TABLE: Final = "table"
+"""A part of the tables of a Dynamic balancer (``dataplane.shards``)."""
+
+TABLE_FORMAT_ANNOTATION: Final = "wsroute.dev/table-format"
+"""On a part of a table: the format of its lines. On the version in force and on the next one: the format that this
+version's nginx looks up, nothing where its routes stand in its file."""
+
+SHARD_ANNOTATION: Final = "wsroute.dev/shard"
+"""On a part of a table: which one it is, as ``r 3/8`` for the fourth of eight parts with hosts (``e``: endpoints). A
+family is whole when all parts of one count are there."""
+
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 
@@ -102,3 +113,8 @@ def state_name(balancer: str) -> str:
 def agents_name(balancer: str) -> str:
     """The ConfigMap in which agents acknowledge."""
     return f"{balancer}-agents"
+
+
+def table_name(balancer: str, family: str, index: int) -> str:
+    """The ConfigMap with a part of a table."""
+    return f"{balancer}-table-{family}{index}"
