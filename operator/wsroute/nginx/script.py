@@ -22,8 +22,8 @@ class Script:
 def _joined() -> Script:
     folder = files("wsroute.nginx") / "njs"
     parts = [(folder / f"{part}.js").read_text(encoding="utf-8") for part in (*_PARTS, "admin", "module")]
-    # Functions within a function are made when that is called. All others are made for each request, and kept as long
-    # as its socket lives.
+    # Functions within a function are made when that is called. All others are made for each request, and kept for as
+    # long as its socket lives.
     parts[-2] = f"function admin() {{\n{parts[-2]}\nreturn {{{', '.join(_ADMIN)}}};\n}}\n"
     text = _IMPORTS + "".join(f"\n{part}" for part in parts)
     return Script(f"wsroute-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]}.js", text)
