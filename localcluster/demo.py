@@ -30,6 +30,20 @@ HOST = "chat.localhost"
 PORT = int(os.environ.get("PORT", "8880"))
 CLUSTER_NAME = "demo"
 
+SECOND_HOST = "talk.localhost"
+TWO_HOSTS = json.dumps({"spec": {"hosts": [HOST, SECOND_HOST]}})
+EXPERIMENTS = (
+    (
+        "another chat server: new tabs may land there, open ones stay",
+        f"kubectl -n {NAMESPACE} scale deployment/chat --replicas=2",
+    ),
+    (
+        f"another address: http://{SECOND_HOST}:{PORT}/ works at once",
+        f"kubectl -n {NAMESPACE} patch wsr chat --type=merge -p '{TWO_HOSTS}'",
+    ),
+)
+"""What to try while the chat stays connected: what it shows, and the command."""
+
 
 def main() -> int:
     """Start the demo, or stop it."""
@@ -87,6 +101,7 @@ def on_local_cluster() -> None:
     say("It goes on running. Look around with:")
     say(f"  export KUBECONFIG={cluster.kubeconfig} PATH={Path(cluster.program).parent}:$PATH")
     say("  kubectl get wsr,wsb -A")
+    propose()
     say("Stop it with: make demo-down")
 
 
@@ -106,6 +121,7 @@ def on_current_cluster() -> None:
         try:
             wait_for_page()
             show(cluster, f"http://{HOST}:{PORT}/")
+            propose()
             say("Stop it with Ctrl-C; take it off the cluster with: make demo-down CLUSTER=current")
             forward.wait()
         finally:
@@ -159,6 +175,13 @@ def show(cluster: install.Kubectl, address: str) -> None:
     say("")
     say(cluster.kubectl("get", "websocketroutes,websocketbalancers", "-A"))
     say(f"The chat: {address}   (open it in two tabs)\n")
+
+
+def propose() -> None:
+    """What to change while the chat is open."""
+    say("Keep the chat open and change what is behind it; the page says since when its socket is open:")
+    for what, command in EXPERIMENTS:
+        say(f"  {command}\n      # {what}")
 
 
 def standalone(why: str) -> None:

@@ -22,7 +22,7 @@ HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title=
 CONVERSATION = (
     ("Ada", "Good morning! The page and this chat came through one route, on one port."),
     ("Grace", "Morning, Ada. I'm in another tab, on a socket of my own."),
-    ("Grace", "Did you see the balancer reload just now? \N{EYES}"),
+    ("Grace", "Did you see them change the route just now? \N{EYES}"),
     ("Ada", "No. My socket has been open all the time."),
     ("Grace", "Mine too: same socket, not one message lost."),
     ("Ada", "So that is the point of it \N{PARTY POPPER}"),
