@@ -107,6 +107,10 @@ class Pusher:
             self._change(self._entries, wanted)
         self._entries = wanted
 
+    def forget(self) -> None:
+        """Have the next push be a full one, into the other generation."""
+        self._entries = None
+
     def _fill(self, wanted: Mapping[str, str]) -> None:
         self._generation = "a" if self._generation == "b" else "b"
         other = f"generation={self._generation}"

@@ -133,7 +133,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _accepts_nothing(worker: int) -> bool:
+def accepts_nothing(worker: int) -> bool:
     """Is a worker gone, or does it only drain?"""
     try:
         return b"shutting down" in Path(f"/proc/{worker}/cmdline").read_bytes()
@@ -215,7 +215,7 @@ class Nginx:
             old = self.workers()
             os.kill(self.pid, signal.SIGHUP)
             wait_until(lambda: self._answers(rendered.version), "a new worker answers")
-            wait_until(lambda: all(_accepts_nothing(pid) for pid in old), "the old workers stop listening")
+            wait_until(lambda: all(accepts_nothing(pid) for pid in old), "the old workers stop listening")
 
     def start_bootstrap(self) -> None:
         """Start it with the configuration before the first version."""

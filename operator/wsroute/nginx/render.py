@@ -210,7 +210,8 @@ def _whole(configuration: Configuration) -> _Whole:
 
 def _skeleton(configuration: Configuration, context: MainContext, paths: Paths) -> Skeleton:
     sockets = frozenset((f"unix:{paths.admin_socket}", f"unix:{paths.refuse_socket}"))
-    return make_skeleton(configuration.main_template, context, sockets)
+    counts_in_log = configuration.shell is not None
+    return make_skeleton(configuration.main_template, context, sockets, counts_in_log=counts_in_log)
 
 
 def _main_context(configuration: Configuration) -> MainContext:

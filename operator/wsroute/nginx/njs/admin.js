@@ -10,12 +10,12 @@ const OVERHEAD = 160;
 // What stays free for the next change's values, which are written before the old ones are given back.
 const RESERVE = 256 * 1024;
 
-const MARK = /^[0-9a-f]{64}$/;
-const HOST_KEY = /^h[a-z0-9-]{1,63} [*a-z0-9.-]{1,255}$/;
+const MARK = /^[0-9a-f]{64}$(?!\n)/;
+const HOST_KEY = /^h[a-z0-9-]{1,63} [*a-z0-9.-]{1,255}$(?!\n)/;
 const PATH_KEY = /^[=^][^\/\x00-\x1f\x7f]{1,1500}\//;
-const GROUP_KEY = /^e[^\x00-\x1f\x7f]{1,400}$/;
-const HOST_VALUE = /^[0-9]{1,4} [^\x00-\x20\x7f]{1,1500}$/;
-const GROUP_HEAD = /^(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]?)$/;
+const GROUP_KEY = /^e[^\x00-\x1f\x7f]{1,400}$(?!\n)/;
+const HOST_VALUE = /^[0-9]{1,4} [^\x00-\x20\x7f]{1,1500}$(?!\n)/;
+const GROUP_HEAD = /^(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]?)$(?!\n)/;
 
 function answer(r, status, value) {
     r.headersOut['Content-Type'] = 'application/json';

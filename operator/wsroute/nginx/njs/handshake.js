@@ -71,7 +71,7 @@ function restOf(path, prefix, length) {
     return path.subarray(length === 0 ? 0 : Buffer.byteLength(prefix));
 }
 
-const KEY = /^[A-Za-z0-9+/]{22}==$/;
+const KEY = /^[A-Za-z0-9+/]{22}==$(?!\n)/;
 
 // The checks of RFC 6455, section 4.2.1, and the page's origin; nothing when all is well.
 function refuseHandshake(r, record) {
@@ -92,7 +92,7 @@ function refuseHandshake(r, record) {
     return '';
 }
 
-const ORIGIN = /^([a-z][-+.a-z0-9]*):\/\/(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\/:?#@,\[\]\\]+)(?::([0-9]{1,5}))?$/;
+const ORIGIN = /^([a-z][-+.a-z0-9]*):\/\/(\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\/:?#@,\[\]\\]+)(?::([0-9]{1,5}))?$(?!\n)/;
 const DEFAULT_PORTS = {http: '80', https: '443'};
 
 // May a page of this origin open a socket? Without the header it is no browser, unless the route says otherwise.

@@ -3,6 +3,9 @@
 // `t<endpoint>` is what all workers together hold, `p<pid> <endpoint>` the part of one of them. A worker that is killed
 // can't take its part back: the others do, once the process is gone. One that only shuts down still holds its sockets.
 
+// All keys of a dictionary: without a number there are at most 1,024.
+const MANY = 1 << 24;
+
 function liveSockets(counts, endpoint) {
     return Math.max(0, counts.get('t' + endpoint) || 0);
 }
@@ -77,9 +80,6 @@ function takeBack(prefix) {
         }
     }
 }
-
-// All keys of a dictionary: without a number there are at most 1,024.
-const MANY = 1 << 24;
 
 // An endpoint that does not take a connection is set aside, for a time that doubles with each failure. The dictionary
 // forgets it a minute after the last one.

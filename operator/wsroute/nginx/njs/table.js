@@ -2,7 +2,7 @@
 //
 // The files of this folder are joined to one module, because one file travels to the pods. They are written for njs's
 // own engine: nginx clones its machine for each request, so nothing can be kept between two requests but in
-// dictionaries.
+// dictionaries. A constant must stand before the functions that use it.
 
 // The letter of the generation that is served, or nothing while there is no complete table.
 function liveGeneration(table) {
@@ -65,8 +65,9 @@ function findGroup(table, generation, name, weight) {
     };
 }
 
+// A dollar sign alone would match before a line feed at the end, too, in njs.
 const ID_LENGTH = 8;
-const ENDPOINT_ID = /^[0-9a-f]{8}$/;
+const ENDPOINT_ID = /^[0-9a-f]{8}$(?!\n)/;
 
 function idOf(group, number) {
     const at = group.start + number * group.width;
@@ -79,4 +80,4 @@ function addressOf(group, number) {
 }
 
 // An address and a port: the first thing that nginx connects to is never a name or a socket of its own.
-const ADDRESS = /^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}$/;
+const ADDRESS = /^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}$(?!\n)/;
