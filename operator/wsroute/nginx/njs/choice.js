@@ -61,10 +61,12 @@ function fewestSockets(text, failed, connection) {
         number = drawn ? (number + 1 + (chance >>> 8) % (ready - 1)) % ready : number + 1;
         if (address !== failed) {
             const load = liveSockets(counts, address);
-            equals = load === least ? equals + 1 : 1;
-            if (load < least || load === least && (chance >>> 8) % equals === 0) {
+            if (load < least) {
                 best = address;
                 least = load;
+                equals = 1;
+            } else if (load === least && (chance >>> 8) % ++equals === 0) {
+                best = address;
             }
         }
     }
