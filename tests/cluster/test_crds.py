@@ -147,6 +147,12 @@ SAME_SENTENCE: list[tuple[str, Json, str, str]] = [
     ),
     (
         BALANCER,
+        balancer(dataPlane="Dynamic", reload={"strategy": "Restart"}),
+        "spec.dataPlane",
+        "Dynamic needs the agent",
+    ),
+    (
+        BALANCER,
         balancer(reload={"strategy": "Restart", "drainTimeout": "1h"}),
         "spec.reload.drainTimeout",
         "means nothing with strategy Restart",
@@ -203,7 +209,7 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
     (ROUTE, backend(weight=True), "spec.paths[0].backends[0].weight", "must be of type integer"),
     (ROUTE, route(headers={"remove": ["X-A", "x_a"]}), "spec.headers", "named only once"),
     (BALANCER, balancer(deploymentRef=None), "spec.deploymentRef", "Required value"),
-    (BALANCER, balancer(dataPlane="Dynamic"), "spec.dataPlane", 'supported values: "Static"'),
+    (BALANCER, balancer(dataPlane="Magic"), "spec.dataPlane", 'supported values: "Static", "Dynamic"'),
     (BALANCER, listeners(80), "spec.listeners[0].port", "greater than or equal to 1024"),
     (BALANCER, listeners(8080, 8080), "spec.listeners", "a port of its own"),
     (BALANCER, listeners(8080, 8443, name="ws"), "spec.listeners[1]", "Duplicate value"),

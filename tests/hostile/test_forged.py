@@ -33,8 +33,8 @@ from wsroute.api.conditions import Reason
 from wsroute.api.status import WebSocketBalancerStatus, WebSocketRouteStatus
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
-from wsroute.controller.balancing import BalancerPlan
 from wsroute.controller.feed import read_change
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.rollout import SILENCE
 from wsroute.controller.statuses import status_body

@@ -7,10 +7,10 @@ from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind, Record, parse_record
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.cluster.state import ClusterState
-from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.definition import NO_DEFINITION
 from wsroute.controller.generated import apply_body
 from wsroute.controller.making import Made
+from wsroute.controller.plan import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import names

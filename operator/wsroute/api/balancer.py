@@ -256,8 +256,12 @@ def _default_above_maximum(spec: "WebSocketBalancerSpec") -> Iterable[str]:
 class WebSocketBalancerSpec(Model):
     """An nginx Deployment that serves routes, and what it lets them do."""
 
-    data_plane: Literal["Static"] = Field(
-        description="Static: routes are blocks of nginx.conf, and a change is brought in by a reload in place."
+    data_plane: Literal["Static", "Dynamic"] = Field(
+        description=(
+            "Dynamic: routes and endpoints are tables that nginx looks up while it runs, so that their changes need no "
+            "reload; it needs the agent, and an nginx with its module njs. Static: routes are blocks of nginx.conf, "
+            "and a change is brought in by a reload in place."
+        )
     )
     deployment_ref: DeploymentRef | None = Field(
         default=None, description="The nginx Deployment that is driven; the operator never creates or deletes it."
@@ -296,6 +300,18 @@ class WebSocketBalancerSpec(Model):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            cel=(
+                "self.dataPlane != 'Dynamic' || !has(self.reload) || !has(self.reload.strategy) || "
+                "self.reload.strategy != 'Restart'"
+            ),
+            sentence=(
+                "dataPlane Dynamic needs the agent, which a Deployment with strategy Restart does not have: use "
+                "dataPlane Static, or strategy InPlace"
+            ),
+            broken=lambda spec: [".dataPlane"] if spec.is_dynamic and spec.reload.restarts else [],
+            field=".dataPlane",
+        ),
+        Rule(
             cel="self.listeners.all(listener, self.listeners.exists_one(other, other.port == listener.port))",
             sentence="Each listener must have a port of its own",
             broken=_same_ports,
@@ -312,6 +328,11 @@ class WebSocketBalancerSpec(Model):
             field=".defaults",
         ),
     )
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether routes are looked up in tables, and are no part of nginx.conf."""
+        return self.data_plane == "Dynamic"
 
     @property
     def default_connect_timeout(self) -> int:

@@ -60,6 +60,11 @@ class Outcome:
         """What nginx has to serve. Raises ManifestError when there is no valid balancer."""
         if self.balancer is None or self.balancer.spec is None:
             raise ManifestError("There is no valid WebSocketBalancer among the manifests; add one with its listeners.")
+        if self.balancer.spec.is_dynamic:
+            raise ManifestError(
+                "The routes of a balancer with dataPlane Dynamic are no part of its nginx.conf, and need a cluster: "
+                "say dataPlane: Static."
+            )
         return build_configuration(self.balancer, ipv6=ipv6, main_template=self.main_template)
 
 

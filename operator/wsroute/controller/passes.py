@@ -9,9 +9,9 @@ from typing import Final
 
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
-from wsroute.controller.balancing import BalancerPlan, Write
 from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
+from wsroute.controller.plan import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.writer import Outcome, Writer, describe_foreign, describe_unpatched
@@ -149,13 +149,11 @@ class Passes:
         self._tell_blame(plan)
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
         foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
-        for write in plan.writes:
-            outcome = await self._writer.write(write.wanted, write.known)
-            if outcome is not Outcome.WRITTEN:
-                if outcome is Outcome.FOREIGN:
-                    foreign = write.wanted.key
+        for stage in plan.stages:
+            outcome, failed = await self._write_stage(plan, stage)
+            if failed is not None:
+                foreign = failed.wanted.key if outcome is Outcome.FOREIGN else foreign
                 break
-            self._count_step(plan, write)
         if plan.restart is not None and outcome in (Outcome.UNCHANGED, Outcome.WRITTEN):
             outcome = restarted = await self._writer.restart(plan.restart)  # its pods find their file by now
         balancer = plan.node.key
@@ -171,6 +169,17 @@ class Passes:
             return FOREIGN_RETRY
         # What was written may allow the next step at once.
         return 0.0 if outcome is Outcome.WRITTEN else math.inf
+
+    async def _write_stage(self, plan: BalancerPlan, stage: tuple[Write, ...]) -> tuple[Outcome, Write | None]:
+        """Write what may go out together; gives what became of it, and the first write that failed."""
+        outcomes = await asyncio.gather(*(self._writer.write(write.wanted, write.known) for write in stage))
+        failed: tuple[Outcome, Write | None] = (Outcome.WRITTEN, None)
+        for write, outcome in zip(stage, outcomes, strict=True):
+            if outcome is Outcome.WRITTEN:
+                self._count_step(plan, write)
+            elif failed[1] is None:
+                failed = (outcome, write)
+        return failed
 
     def _tell_blame(self, plan: BalancerPlan) -> None:
         quarantined = plan.refusals.quarantined

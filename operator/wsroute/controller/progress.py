@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from wsroute.cluster.objects import Key
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.versions import Versions
 from wsroute.dataplane.ir import RouteRef
 from wsroute.graph.conditions import RolloutView

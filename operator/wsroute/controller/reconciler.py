@@ -13,9 +13,10 @@ from typing import Final
 from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
-from wsroute.controller.balancing import BalancerPlan, plan_balancer
+from wsroute.controller.balancing import plan_balancer
 from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.making import BalancerMemo
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.progress import Progress
 from wsroute.controller.statuses import StatusKey, Target, balancer_target, route_target
 from wsroute.graph.build import build_graph

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from wsroute.api.conditions import ABNORMAL, Condition, ConditionType, Problem, Reason, merge_conditions
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions, route_conditions
 from wsroute.graph.model import RouteNode
 from wsroute.graph.status import balancer_status, route_status

@@ -10,21 +10,21 @@ Every step asks the memo first, so that a pass after one change costs little mor
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wsroute.api.conditions import Problem, Reason
-from wsroute.api.v1alpha1 import WebSocketBalancerSpec
+from wsroute.api.v1alpha1 import WebSocketBalancerSpec, WebSocketRouteSpec
 from wsroute.cluster.balancer_state import BalancerState
-from wsroute.cluster.objects import Balancer, Claims, Key, Route, Service, ServicePort, Snapshot
+from wsroute.cluster.objects import Balancer, Key, Namespace, Route, Service, ServicePort, Snapshot
 from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
 from wsroute.graph.claims import age, idle_hosts
-from wsroute.graph.conflicts import Verdict, enter, settle
+from wsroute.graph.conflicts import Entrants, Verdict, enter, settle
 from wsroute.graph.endpoints import EndpointRules, EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
@@ -46,34 +46,27 @@ def build_graph(
 ) -> Graph:
     """Everything that follows from the objects, from what was remembered of the balancers, and from the time (``wall``,
     seconds since the epoch). To call ``memo.end_pass`` after the pass is the caller's part."""
-    default = _default_balancer(snapshot, settings)
-    nodes: dict[Key, RouteNode] = {}
-    members: defaultdict[Key, list[tuple[Route, Admission]]] = defaultdict(list)
-    for key, route in sorted(snapshot.routes.items(), key=lambda item: item[0]):
-        claims = route.claims
-        wanted = None if claims is None else claims.balancer or default
-        balancer = None if wanted is None else snapshot.balancers.get(wanted)
-        if claims is None or wanted is None or balancer is None or balancer.spec is None:
-            nodes[key] = _lost_node(route, wanted, exists=balancer is not None, memo=memo)
-        else:
-            members[wanted].append((route, _admission(route, claims, balancer, snapshot, settings, memo)))
+    places = _places(snapshot, _default_balancer(snapshot, settings), settings, memo)
+    members, lost = memo.get(("members",), (places,), partial(_by_balancer, places))
 
     # In files nothing else has an address, and whose addresses may not be proxied to is their author's business.
     reserved = NOTHING_RESERVED if settings.standalone else reserved_addresses(snapshot, memo)
     remembered: dict[Key, BalancerState] = {}
     expires = math.inf
+    nodes: dict[Key, RouteNode] = dict(lost)
     for key, balancer in snapshot.balancers.items():
         state = states.get(key, NO_STATE)
         if balancer.spec is None:
             remembered[key] = state  # which routes it has is unknown, so that none of them is gone
             continue
-        contest = _contest(balancer, balancer.spec, members[key], state, memo, wall)
+        own = members.get(key, NO_MEMBERS)
+        contest = _contest(balancer, balancer.spec, own, state, memo, wall)
         remembered[key] = contest.state
         expires = min(expires, contest.expires)
-        nodes.update(_balanced_nodes(balancer, members[key], contest.verdicts, snapshot, reserved, settings, memo))
+        nodes.update(_balanced_nodes(balancer, own, contest.verdicts, snapshot, reserved, settings, memo))
 
     by_balancer: defaultdict[Key, list[RouteNode]] = defaultdict(list)
-    ordered = dict(sorted(nodes.items(), key=lambda item: item[0]))
+    ordered = {key: nodes[key] for key in places}
     for node in ordered.values():
         if node.balancer is not None:
             by_balancer[node.balancer].append(node)
@@ -90,22 +83,88 @@ def _default_balancer(snapshot: Snapshot, settings: GraphSettings) -> Key | None
     return settings.default_balancer
 
 
-def _lost_node(route: Route, wanted: Key | None, *, exists: bool, memo: Memo) -> RouteNode:
-    """A route that no balancer can take."""
-    meta, problems = route.meta, route.problems
+class _Member(NamedTuple):
+    """A route whose balancer exists and is valid, and what can be said of it from itself and that balancer."""
 
-    def compute() -> RouteNode:
-        told = problems if route.claims is None else (*problems, _no_balancer(wanted, exists=exists))
-        return RouteNode(
-            key=meta.key,
-            uid=meta.uid,
-            generation=meta.generation,
-            balancer=wanted if exists else None,
-            acceptance_problems=told,
+    uid: str
+    generation: int
+    spec: WebSocketRouteSpec | None
+    balancer: Key
+    admission: Admission
+
+
+_Place = RouteNode | _Member
+"""Where a route belongs: to a balancer, or as a node of its own to none that could take it."""
+
+_Members = Mapping[Key, _Member]
+NO_MEMBERS: Final[_Members] = MappingProxyType({})
+
+
+def _places(snapshot: Snapshot, default: Key | None, settings: GraphSettings, memo: Memo) -> Mapping[Key, _Place]:
+    """For each route where it belongs, sorted by key."""
+    routes = memo.get(("routes",), (snapshot.routes,), lambda: dict(sorted(snapshot.routes.items(), key=_by_key)))
+    around = (snapshot.balancers, snapshot.namespaces, default, settings)
+
+    def parts(route: Route) -> tuple[Key | None, Balancer | None, Namespace | None]:
+        wanted = None if route.claims is None else route.claims.balancer or default
+        balancer = None if wanted is None else snapshot.balancers.get(wanted)
+        return wanted, balancer, snapshot.namespaces.get(Key("", route.meta.key.namespace))
+
+    def inputs(_: Key, route: Route) -> tuple[object, ...]:
+        wanted, balancer, namespace = parts(route)
+        of_balancer = None if balancer is None else (balancer.spec,)
+        meta = route.meta
+        said = (route.claims, route.problems if route.spec is None else route.spec)
+        return (meta.uid, meta.generation, meta.created, *said, wanted, of_balancer, namespace, settings)
+
+    def compute(_: Key, route: Route) -> _Place:
+        wanted, balancer, namespace = parts(route)
+        if route.claims is None or wanted is None or balancer is None or balancer.spec is None:
+            return _lost_node(route, wanted, exists=balancer is not None)
+        admission = admit(
+            route.meta.key,
+            route.meta.created,
+            route.problems if route.spec is None else route.spec,
+            route.claims,
+            balancer=wanted,
+            spec=balancer.spec,
+            namespace=namespace,
+            settings=settings,
         )
+        return _Member(route.meta.uid, route.meta.generation, route.spec, wanted, admission)
 
-    inputs = (meta.uid, meta.generation, problems, route.claims is None, wanted, exists)
-    return memo.get(("lost", meta.key), inputs, compute)
+    def touched(before: tuple[object, ...]) -> Collection[Key] | None:
+        return () if before == around else None
+
+    return memo.each(("places",), routes, around, touched=touched, inputs=inputs, compute=compute)
+
+
+def _by_key(item: tuple[Key, object]) -> Key:
+    return item[0]
+
+
+def _by_balancer(places: Mapping[Key, _Place]) -> tuple[Mapping[Key, _Members], Mapping[Key, RouteNode]]:
+    """The routes of each balancer, and those of none."""
+    members: defaultdict[Key, dict[Key, _Member]] = defaultdict(dict)
+    lost = {}
+    for key, place in places.items():
+        if isinstance(place, _Member):
+            members[place.balancer][key] = place
+        else:
+            lost[key] = place
+    return members, lost
+
+
+def _lost_node(route: Route, wanted: Key | None, *, exists: bool) -> RouteNode:
+    """A route that no balancer can take."""
+    told = route.problems if route.claims is None else (*route.problems, _no_balancer(wanted, exists=exists))
+    return RouteNode(
+        key=route.meta.key,
+        uid=route.meta.uid,
+        generation=route.meta.generation,
+        balancer=wanted if exists else None,
+        acceptance_problems=told,
+    )
 
 
 def _no_balancer(wanted: Key | None, *, exists: bool) -> Problem:
@@ -116,30 +175,6 @@ def _no_balancer(wanted: Key | None, *, exists: bool) -> Problem:
     else:
         message = f"There is no WebSocketBalancer {wanted}: create it, or name another."
     return Problem(Reason.NO_BALANCER, "spec.balancerRef", message)
-
-
-def _admission(
-    route: Route, claims: Claims, balancer: Balancer, snapshot: Snapshot, settings: GraphSettings, memo: Memo
-) -> Admission:
-    spec = balancer.spec
-    assert spec is not None
-    meta = route.meta
-    parsed = route.problems if route.spec is None else route.spec
-    namespace = snapshot.namespaces.get(Key("", meta.key.namespace))
-    return memo.get(
-        ("admission", meta.key),
-        (meta.created, parsed, claims, balancer.meta.key, spec, namespace, settings),
-        lambda: admit(
-            meta.key,
-            meta.created,
-            parsed,
-            claims,
-            balancer=balancer.meta.key,
-            spec=spec,
-            namespace=namespace,
-            settings=settings,
-        ),
-    )
 
 
 class _Contest(NamedTuple):
@@ -153,15 +188,19 @@ class _Contest(NamedTuple):
 def _contest(
     balancer: Balancer,
     spec: WebSocketBalancerSpec,
-    members: list[tuple[Route, Admission]],
+    members: _Members,
     state: BalancerState,
     memo: Memo,
     wall: float,
 ) -> _Contest:
     key, hosts = balancer.meta.key, state.hosts
-    rivals = tuple(admission for _, admission in members if admission.admitted)
     quota = spec.allowed_routes.max_per_namespace
-    entrants = memo.get(("entrants", key), (rivals, quota), lambda: enter(rivals, max_per_namespace=quota))
+
+    def compete() -> Entrants:
+        rivals = (member.admission for member in members.values() if member.admission.admitted)
+        return enter(rivals, max_per_namespace=quota)
+
+    entrants = memo.get(("entrants", key), (members, quota), compete)
     idle = memo.get(("idle", key), (entrants, hosts), lambda: idle_hosts(hosts, entrants.wanted))
     standing, expires = age(hosts, idle, wall=wall)
     verdicts, claims = memo.get(("settled", key), (entrants, standing), lambda: settle(entrants, standing))
@@ -170,7 +209,7 @@ def _contest(
 
 def _balanced_nodes(
     balancer: Balancer,
-    members: list[tuple[Route, Admission]],
+    members: _Members,
     verdicts: Mapping[Key, Verdict],
     snapshot: Snapshot,
     reserved: Mapping[str, Reserved],
@@ -178,13 +217,19 @@ def _balanced_nodes(
     memo: Memo,
 ) -> Mapping[Key, RouteNode]:
     """The routes of one balancer."""
-    spec = balancer.spec
+    spec, own = balancer.spec, balancer.meta.key
     assert spec is not None
     rules = EndpointRules(
         manual=settings.standalone or spec.allowed_routes.manual_endpoints,
         host_network=spec.allowed_routes.host_network_endpoints,
         loopback=settings.standalone,
     )
+    services, slices = snapshot.services, snapshot.slices
+    around = (spec, rules, reserved, verdicts, services, slices)
+
+    def target(service: Key) -> Target:
+        found = slices.get(service, ())
+        return services.get(service), found, reserved_among(found, reserved)
 
     def resolve(service: Service, target: Target, port: ServicePort) -> EndpointSet:
         _, found, taken = target
@@ -194,36 +239,51 @@ def _balanced_nodes(
             lambda: resolve_endpoints(service, found, port, rules=rules, reserved=dict(taken)),
         )
 
-    services, slices = snapshot.services, snapshot.slices
+    def targets(member: _Member) -> tuple[Target, ...]:
+        return tuple(target(service) for service in member.admission.services)
 
-    def target(service: Key) -> Target:
-        found = slices.get(service, ())
-        return services.get(service), found, reserved_among(found, reserved)
+    def inputs(key: Key, member: _Member) -> tuple[object, ...]:
+        return (member, verdicts.get(key), targets(member), spec, rules)
 
-    nodes = {}
-    for route, admission in members:
-        meta = route.meta
-        verdict = verdicts.get(meta.key)
-        targets = tuple(target(service) for service in admission.services)
-        nodes[meta.key] = memo.get(
-            ("route", meta.key),
-            (meta.uid, meta.generation, route.spec, admission, verdict, targets, spec, rules),
-            partial(_route_node, route, admission, verdict, targets, balancer.meta.key, spec, resolve),
-        )
-    return nodes
+    def compute(_: Key, member: _Member) -> RouteNode:
+        return _route_node(member, verdicts.get(member.admission.key), targets(member), spec, resolve)
+
+    def touched(before: tuple[Any, ...]) -> Collection[Key] | None:
+        if before[:3] != around[:3]:
+            return None
+        users = memo.get(("users", own), (members,), partial(_users, members))
+        changed = _changed(before[4], services) | _changed(before[5], slices)
+        return {key for service in changed for key in users.get(service, ())} | _changed(before[3], verdicts)
+
+    return memo.each(("nodes", own), members, around, touched=touched, inputs=inputs, compute=compute)
+
+
+def _users(members: _Members) -> Mapping[Key, list[Key]]:
+    """Which routes refer to each Service."""
+    users: defaultdict[Key, list[Key]] = defaultdict(list)
+    for key, member in members.items():
+        for service in member.admission.services:
+            users[service].append(key)
+    return users
+
+
+def _changed(before: Mapping[Key, object], after: Mapping[Key, object]) -> set[Key]:
+    """What is not the same object in both."""
+    if before is after:
+        return set()
+    changed = {key for key, found in after.items() if before.get(key) is not found}
+    return changed | (before.keys() - after.keys())
 
 
 def _route_node(
-    route: Route,
-    admission: Admission,
+    member: _Member,
     verdict: Verdict | None,
     targets: tuple[Target, ...],
-    balancer: Key,
     balancer_spec: WebSocketBalancerSpec,
     resolve: Resolve,
 ) -> RouteNode:
     """A route whose balancer exists. ``verdict`` is None when that one does not admit its namespace."""
-    meta, spec = route.meta, route.spec
+    spec, admission = member.spec, member.admission
     problems = admission.problems
     # The conflicts of a spec that does not parse are no news to its author yet.
     if verdict is not None and (spec is not None or not verdict.within_quota):
@@ -232,16 +292,16 @@ def _route_node(
     unresolved: tuple[Problem, ...] = ()
     if spec is not None:
         found = dict(zip(admission.services, targets, strict=True))
-        paths, unresolved = resolve_paths(spec, meta.key.namespace, found, resolve=resolve)
+        paths, unresolved = resolve_paths(spec, admission.key.namespace, found, resolve=resolve)
     accepted = not problems
     owns = verdict is not None and verdict.within_quota
     hosts = verdict.hosts if verdict is not None else ()
     listeners = [listener for listener in balancer_spec.listeners if listener.name in admission.listeners]
     return RouteNode(
-        key=meta.key,
-        uid=meta.uid,
-        generation=meta.generation,
-        balancer=balancer,
+        key=admission.key,
+        uid=member.uid,
+        generation=member.generation,
+        balancer=member.balancer,
         acceptance_problems=problems,
         reference_problems=unresolved,
         references_checked=spec is not None,

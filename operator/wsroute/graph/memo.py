@@ -4,10 +4,24 @@ Records are immutable and live on from snapshot to snapshot, so whatever was wor
 same. A memo holds only what the last pass asked for, and thus never more than what the cluster holds.
 """
 
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
 Result = TypeVar("Result")
+Name = TypeVar("Name", bound=Hashable)
+Item = TypeVar("Item")
+Around = TypeVar("Around", bound=tuple[Any, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class _Each(Generic[Name, Item, Result]):
+    """What :meth:`Memo.each` made last: of which items, amid what, and with which inputs."""
+
+    items: Mapping[Name, Item]
+    around: tuple[Any, ...]
+    inputs: Mapping[Name, tuple[Any, ...]]
+    results: Mapping[Name, Result]
 
 
 class Memo:
@@ -31,6 +45,46 @@ class Memo:
             entry = (inputs, compute())
         self._used[key] = entry
         return cast("Result", entry[1])
+
+    def each(
+        self,
+        key: Hashable,
+        items: Mapping[Name, Item],
+        around: Around,
+        *,
+        touched: Callable[[Around], Collection[Name] | None],
+        inputs: Callable[[Name, Item], tuple[Any, ...]],
+        compute: Callable[[Name, Item], Result],
+    ) -> Mapping[Name, Result]:
+        """The results of many items, in the time that only those take which may have changed.
+
+        ``compute`` must depend on nothing but ``inputs``, and these on nothing but the item and what is ``around`` all
+        of them. While that is the very same an item that is the same object keeps its result; else ``touched`` says for
+        which items the change from what was around then may mean something, None for all. The very mapping is returned
+        as the last time when no result is another one.
+        """
+        entry = self._used.get(key) or self._before.get(key)
+        known: _Each[Name, Item, Result] = _Each({}, (), {}, {}) if entry is None else entry[1]
+        suspects: Collection[Name] | None = None
+        if entry is not None:
+            same = all(one is other for one, other in zip(known.around, around, strict=True))
+            suspects = () if same else touched(cast("Around", known.around))
+        stale = set(items if suspects is None else suspects)
+        if known.items is not items:
+            stale.update(name for name, item in items.items() if known.items.get(name) is not item)
+        fresh: dict[Name, tuple[tuple[Any, ...], Result]] = {}
+        for name in stale & items.keys():
+            given = inputs(name, items[name])
+            if known.inputs.get(name) != given:
+                fresh[name] = (given, compute(name, items[name]))
+        given_inputs, results = known.inputs, known.results
+        if fresh or known.results.keys() != items.keys():
+            merged = {**results, **{name: result for name, (_, result) in fresh.items()}}
+            results = {name: merged[name] for name in items}
+            asked = {**given_inputs, **{name: given for name, (given, _) in fresh.items()}}
+            given_inputs = {name: asked[name] for name in items}
+        self._used[key] = ((), _Each(items, around, given_inputs, results))
+        return results
 
     def end_pass(self) -> None:
         """Drop what was not asked for since the last call."""

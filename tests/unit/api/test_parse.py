@@ -148,7 +148,12 @@ BAD_ROUTES: list[tuple[Any, str, str]] = [
 ]
 
 BAD_BALANCERS: list[tuple[Any, str, str]] = [
-    (balancer(dataPlane="Dynamic"), "spec.dataPlane", "must be 'Static'; found 'Dynamic'."),
+    (balancer(dataPlane="Magic"), "spec.dataPlane", "must be 'Static' or 'Dynamic'; found 'Magic'."),
+    (
+        balancer(dataPlane="Dynamic", reload={"strategy": "Restart"}),
+        "spec.dataPlane",
+        "Dynamic needs the agent, which a Deployment with strategy Restart does not have",
+    ),
     (balancer(dataPlane=None), "spec.dataPlane", "The field is required."),
     (
         balancer(deploymentRef=None),

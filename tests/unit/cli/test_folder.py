@@ -149,3 +149,10 @@ def test_a_path_without_endpoints_is_told_where_slices_are_written_by_hand() -> 
 
 def test_manifests_for_a_cluster_need_no_endpoints() -> None:
     assert told(APP.split("---", maxsplit=1)[0]) == []
+
+
+def test_a_dynamic_balancer_is_checked_and_has_no_file_of_its_own() -> None:
+    outcome = evaluate(parse_file("all.yaml", f"{BALANCER.replace('Static', 'Dynamic')}---{APP}---{route('a')}"))
+    assert outcome.findings == ()
+    with pytest.raises(ManifestError, match="say dataPlane: Static"):
+        outcome.configuration(ipv6=True)

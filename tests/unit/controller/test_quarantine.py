@@ -20,7 +20,7 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import bundle, names

@@ -9,8 +9,8 @@ from wsroute.api.conditions import ConditionType, Reason
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan
 from wsroute.controller.definition import Definition, Trust
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, status_targets
 from wsroute.controller.rollout import SILENCE, InForce, Trial
 from wsroute.controller.statuses import StatusKey

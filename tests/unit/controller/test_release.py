@@ -6,8 +6,8 @@ from tests.support.world import BEGIN, SYSTEM, TEAM, Planner, SmallWorld, rollou
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan
 from wsroute.controller.budget import LATE, Cause, Hold
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Draining, Failure

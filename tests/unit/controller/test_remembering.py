@@ -9,7 +9,7 @@ from wsroute.cluster.balancer_state import HostClaim, format_time, read_state
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import remembering
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass
 from wsroute.dataplane import bundle, names
 from wsroute.graph.claims import HOLD

@@ -9,7 +9,7 @@ from tests.support.world import SHARED, SYSTEM, TEAM, Planner, SmallWorld
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Deployment, Key, Meta, Pod, Progress
 from wsroute.controller import restarting
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.restarting import Inputs, Refused, read_good, read_refused, restart_body
 from wsroute.controller.rollout import InForce
 from wsroute.dataplane import names

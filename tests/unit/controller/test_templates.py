@@ -10,7 +10,7 @@ from wsroute.api.conditions import Condition, ConditionType
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated
-from wsroute.controller.balancing import BalancerPlan
+from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
 from wsroute.controller.rollout import InForce
 from wsroute.controller.statuses import StatusKey
