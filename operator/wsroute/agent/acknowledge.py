@@ -48,7 +48,8 @@ def due(wanted: Acknowledgement, sent: Sent | None) -> float:
 
 
 def _facts(said: Acknowledgement) -> tuple[object, ...]:
-    return said.epoch, said.nginx, said.ipv6, said.draining.generations, said.draining.oldest
+    draining = said.draining.generations, said.draining.oldest
+    return said.epoch, said.nginx, said.ipv6, draining, said.table, said.formats, said.trouble
 
 
 def _counts(said: Acknowledgement) -> tuple[int, int]:

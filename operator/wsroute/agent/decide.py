@@ -11,7 +11,7 @@ While a pod waits for its turn it has nginx test what is coming, so that its tur
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from wsroute.agent.drain import Terms, parse_terms
 from wsroute.balancer.admin import is_version
@@ -51,6 +51,18 @@ class Published:
     ports: frozenset[int]
     structure: str
     terms: Terms | None = None
+
+
+class Stamped(Protocol):
+    """What is known of a ConfigMap's origin."""
+
+    @property
+    def uid(self) -> str:
+        """Another one has been made anew."""
+
+    @property
+    def epoch(self) -> int:
+        """That of the leader that wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,25 +179,28 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
     version = annotations.get(names.VERSION_ANNOTATION, "")
     if version and not is_version(version):
         raise PublicationError(f"{names.VERSION_ANNOTATION} is {version!r}; 12 hex digits are expected.")
-    epoch = annotations.get(names.EPOCH_ANNOTATION, "0")
-    ports = annotations.get(names.LISTENER_PORTS_ANNOTATION, "").split()
-    for text in (epoch, *ports):
-        if not (text.isascii() and text.isdigit() and len(text) <= 18):
-            raise PublicationError(f"{text!r} in an annotation is not a number.")
+    ports = tuple(map(parse_number, annotations.get(names.LISTENER_PORTS_ANNOTATION, "").split()))
     return Published(
         uid=meta.get("uid", ""),
         version=version,
         digest=annotations.get(names.DIGEST_ANNOTATION, ""),
-        epoch=int(epoch),
+        epoch=parse_number(annotations.get(names.EPOCH_ANNOTATION, "0")),
         canary=annotations.get(names.CANARY_ANNOTATION, ""),
         pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
-        ports=frozenset(int(port) for port in ports if int(port) < 65536),
+        ports=frozenset(port for port in ports if port < 65536),
         structure=annotations.get(names.STRUCTURE_ANNOTATION, ""),
         terms=parse_terms(annotations),
     )
 
 
-def supersedes(new: Published, old: Published | None, *, stood: float = 0.0) -> bool:
+def parse_number(text: str) -> int:
+    """Read a number of an annotation. Raises PublicationError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise PublicationError(f"{text!r} in an annotation is not a number.")
+    return int(text)
+
+
+def supersedes(new: Stamped, old: Stamped | None, *, stood: float = 0.0) -> bool:
     """Whether to believe a ConfigMap: a lower epoch is the late word of a leader that has been followed by another.
 
     Unless lower ones have ``stood`` there for long (seconds): then epochs count anew, because the Lease was deleted, a

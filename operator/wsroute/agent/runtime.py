@@ -17,7 +17,6 @@ from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
 from wsroute.agent.decide import (
-    DOUBT,
     Apply,
     Check,
     PublicationError,
@@ -26,8 +25,8 @@ from wsroute.agent.decide import (
     Wait,
     decide,
     parse_publication,
-    supersedes,
 )
+from wsroute.agent.doubt import Doubts
 from wsroute.agent.drainer import Drainer
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.sockets import established, ipv6_available
@@ -110,8 +109,7 @@ class Agent:
         self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
-        self._doubted: dict[str, tuple[Json, float]] = {}
-        """ConfigMaps that are not believed yet, and since when, by name."""
+        self._doubts = Doubts()
         self._sockets = 0
         self._closed = 0
         self._working: list[asyncio.Task[None]] = []
@@ -168,14 +166,14 @@ class Agent:
                     known = {item["metadata"]["name"]: item for item in items}
                     for name in self._published.keys() - known.keys():
                         self._published.pop(name)
-                        self._doubted.pop(name, None)
+                        self._doubts.forget(name)
                     # The version in force first, so that a pod that starts serves as soon as it can.
                     for name in sorted(known):
                         await self._publish(known[name])
                     self._acknowledger.repeat()
                 case Deleted(item):
                     self._published.pop(item["metadata"]["name"], None)
-                    self._doubted.pop(item["metadata"]["name"], None)
+                    self._doubts.forget(item["metadata"]["name"])
                 case _:
                     await self._publish(event.object)
             self._look_at_publications()
@@ -190,8 +188,8 @@ class Agent:
         """Believe what was doubted once it has stood for long."""
         while True:
             await asyncio.sleep(LOOK)
-            if self._doubted:
-                for item, _ in tuple(self._doubted.values()):
+            if doubted := self._doubts.items:
+                for item in doubted:
                     await self._publish(item)
                 self._look_at_publications()
 
@@ -201,19 +199,8 @@ class Agent:
         known = self._published.get(name)
         try:
             new = parse_publication(item)
-            now = time.monotonic()
-            _, since = self._doubted.get(name, (item, now))
-            if not supersedes(new, known, stood=now - since):
-                if name not in self._doubted:
-                    logger.warning(
-                        "%s comes from a leader that has been followed by another; not followed, unless it stands for "
-                        "%.0f s.",
-                        name,
-                        DOUBT,
-                    )
-                self._doubted[name] = item, since
+            if not self._doubts.believes(item, new, known):
                 return
-            self._doubted.pop(name, None)
             if new.version and (known is None or known.version != new.version):
                 # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.
                 text = unpack(item.get("data") or {}, item.get("binaryData") or {}, expected_digest=new.digest)

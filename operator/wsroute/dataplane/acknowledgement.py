@@ -10,6 +10,10 @@ MAX_COUNT: Final = 2**31 - 1
 _LATEST: Final = 2**40
 """Seconds since the epoch, beyond any time of the near future."""
 
+_MAX_REVISION: Final = 2**63 - 1
+_MAX_FORMATS: Final = 16
+_MAX_TROUBLE: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -43,6 +47,10 @@ class Acknowledgement:
     ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6. ``draining`` came
     later than the rest: an agent that does not know of it drains nothing, as far as is known. ``closed`` is the number
     of sockets that the end of the pod's grace period closed; that is an agent's last word.
+
+    Of the Dynamic data plane: ``table`` is a resourceVersion: nginx has what every table ConfigMap says that was
+    written up to then, 0 while that can be said of none. ``formats`` are those of tables that the agent can read;
+    earlier agents know of none. ``trouble`` says why nginx does not have the newest table, empty when nothing hinders.
     """
 
     version: str
@@ -53,6 +61,9 @@ class Acknowledgement:
     failure: Failure | None = None
     draining: Draining = NOT_DRAINING
     closed: int = 0
+    table: int = 0
+    formats: tuple[int, ...] = ()
+    trouble: str = ""
 
     def to_json(self) -> str:
         """Deterministic text for the ConfigMap's value."""
@@ -86,12 +97,27 @@ def parse_acknowledgement(text: str) -> Acknowledgement | None:
                 failure=failure,
                 draining=_draining(raw.get("draining")),
                 closed=_count(raw.get("closed")),
+                table=_count(raw.get("table"), most=_MAX_REVISION),
+                formats=_formats(raw.get("formats")),
+                trouble=_trouble(raw.get("trouble")),
             )
     return None
 
 
-def _count(raw: Any) -> int:
-    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MAX_COUNT else 0
+def _count(raw: Any, *, most: int = MAX_COUNT) -> int:
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= most else 0
+
+
+def _formats(raw: Any) -> tuple[int, ...]:
+    if not isinstance(raw, list) or len(raw) > _MAX_FORMATS:
+        return ()
+    return tuple(sorted({number for number in map(_count, raw) if number}))
+
+
+def _trouble(raw: Any) -> str:
+    if not isinstance(raw, str):
+        return ""
+    return "".join(char if char.isprintable() else " " for char in raw[:_MAX_TROUBLE])
 
 
 def _draining(raw: Any) -> Draining:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ def test_the_rest_waits() -> None:
     assert due(replace(ONE, sockets=5), SENT) == SENT.at + SOCKETS
     assert due(replace(ONE, sockets=5, epoch=2), SENT) == SENT.at + COALESCE
     assert due(replace(ONE, draining=Draining(1, 5, 1000)), SENT) == SENT.at + COALESCE
+    assert due(replace(ONE, table=7), SENT) == SENT.at + COALESCE
+    assert due(replace(ONE, trouble="The table is full."), SENT) == SENT.at + COALESCE
     fewer = Sent(replace(ONE, draining=Draining(1, 5, 1000)), at=100.0)
     assert due(replace(ONE, draining=Draining(1, 4, 1000)), fewer) == fewer.at + SOCKETS
     assert due(ONE, SENT) == SENT.at + REFRESH
@@ -62,6 +65,16 @@ async def test_a_new_version_does_not_wait_for_the_last_one_s_second() -> None:
         for number in range(3):
             acknowledger.update(replace(ONE, version=f"{number:012x}"))
             await until(lambda number=number: len(attempts) == number + 1, seconds=0.5)  # type: ignore[misc]
+
+
+async def test_a_pushed_table_is_told_at_once_after_a_quiet_second() -> None:
+    cluster = FakeCluster()
+    async with acknowledging(cluster) as (acknowledger, attempts):
+        acknowledger.update(ONE)
+        await until(lambda: len(attempts) == 1)
+        acknowledger._sent = Sent(ONE, at=time.monotonic() - COALESCE)
+        acknowledger.update(replace(ONE, table=7))
+        await until(lambda: len(attempts) == 2, seconds=0.5)
 
 
 async def test_it_gets_through_once_the_server_is_back() -> None:

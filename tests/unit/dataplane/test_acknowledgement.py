@@ -19,6 +19,9 @@ GOOD = Acknowledgement(
     failure=Failure(version="ba9876543210", phase="test", message="[emerg] no"),
     draining=Draining(generations=2, sockets=7, oldest=1_800_000_000),
     closed=3,
+    table=123_456_789_012,
+    formats=(1, 2),
+    trouble="The table is full.",
 )
 
 
@@ -54,6 +57,39 @@ def test_an_agent_that_knows_nothing_of_draining_is_understood() -> None:
     raw = json.loads(GOOD.to_json())
     del raw["draining"]
     assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, draining=NOT_DRAINING)
+
+
+def test_an_agent_that_knows_nothing_of_tables_is_understood() -> None:
+    raw = json.loads(GOOD.to_json())
+    for name in ("table", "formats", "trouble"):
+        del raw[name]
+    assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, table=0, formats=(), trouble="")
+
+
+@pytest.mark.parametrize("odd", [None, True, -1, 2**63, "3", 1.0])
+def test_an_odd_resource_version_stands_for_no_table(odd: Any) -> None:
+    assert parse_acknowledgement(json.dumps(json.loads(GOOD.to_json()) | {"table": odd})) == replace(GOOD, table=0)
+
+
+@pytest.mark.parametrize(
+    ("odd", "formats"),
+    [
+        (None, ()),
+        ("12", ()),
+        ({"1": 1}, ()),
+        ([1] * 1000, ()),
+        ([2, True, "1", -1, 0, 10**30, [], 1, 2], (1, 2)),
+    ],
+)
+def test_of_odd_formats_the_numbers_count(odd: Any, formats: tuple[int, ...]) -> None:
+    raw = json.loads(GOOD.to_json()) | {"formats": odd}
+    assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, formats=formats)
+
+
+@pytest.mark.parametrize(("odd", "trouble"), [(None, ""), (3, ""), ("a\nb\x1b", "a b "), ("x" * 5000, "x" * 1000)])
+def test_trouble_is_a_short_line(odd: Any, trouble: str) -> None:
+    raw = json.loads(GOOD.to_json()) | {"trouble": odd}
+    assert parse_acknowledgement(json.dumps(raw)) == replace(GOOD, trouble=trouble)
 
 
 def test_what_is_unknown_to_us_is_passed_over() -> None:
