@@ -41,10 +41,14 @@ class Pair:
     key: bytes
 
     def secret(self, name: str = "chat", namespace: str = "wsroute-system", **changes: Any) -> dict[str, Any]:
-        """The kubernetes.io/tls Secret of the pair, as the API server sends it."""
+        """The kubernetes.io/tls Secret of the pair."""
         data = {"tls.crt": base64.b64encode(self.chain).decode(), "tls.key": base64.b64encode(self.key).decode()}
-        metadata = {"name": name, "namespace": namespace, "uid": f"secret-{name}", "resourceVersion": "1"}
-        return {"metadata": metadata, "type": "kubernetes.io/tls", "data": data, **changes}
+        return {
+            "metadata": {"name": name, "namespace": namespace},
+            "type": "kubernetes.io/tls",
+            "data": data,
+            **changes,
+        }
 
     def certificate(self) -> Certificate:
         """What is read of it."""
@@ -70,9 +74,9 @@ class Authority:
         *names: str,
         key: PrivateKey | None = None,
         begins: timedelta = timedelta(days=-1),
-        ends: timedelta = timedelta(days=30),
+        ends: timedelta = timedelta(days=3650),
     ) -> Pair:
-        """A pair for these hosts, from now on and for a month unless told otherwise."""
+        """A pair for these hosts, from now on and for ten years unless told otherwise."""
         own = key or ecdsa_key()
         certificate = _sign(
             own.public_key(),
@@ -119,7 +123,7 @@ def _sign(
     *,
     names: Sequence[str] = (),
     begins: timedelta = timedelta(days=-1),
-    ends: timedelta = timedelta(days=30),
+    ends: timedelta = timedelta(days=3650),
     is_ca: bool = False,
 ) -> x509.Certificate:
     now = datetime.now(UTC).replace(microsecond=0)

@@ -9,6 +9,7 @@ A pod's aim is a function of the two ConfigMaps alone, so that a missed event or
 While a pod waits for its turn it has nginx test what is coming, so that its turn is short.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -39,7 +40,8 @@ class Published:
 
     ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
     version in force); ``ports`` are its listeners'; ``structure`` is the name that it shares with versions which differ
-    from it in endpoints only; ``terms`` say how long old workers live (of the version in force).
+    from it in endpoints only; ``terms`` say how long old workers live (of the version in force);
+    ``certificates`` are the files that it names.
     """
 
     uid: str
@@ -51,6 +53,7 @@ class Published:
     ports: frozenset[int]
     structure: str
     terms: Terms | None = None
+    certificates: frozenset[str] = frozenset()
 
 
 class Stamped(Protocol):
@@ -190,7 +193,15 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
         ports=frozenset(port for port in ports if port < 65536),
         structure=annotations.get(names.STRUCTURE_ANNOTATION, ""),
         terms=parse_terms(annotations),
+        certificates=_parse_files(annotations.get(names.CERTIFICATES_ANNOTATION, "")),
     )
+
+
+def _parse_files(text: str) -> frozenset[str]:
+    files = frozenset(text.split())
+    if not all(re.fullmatch("[0-9a-f]{64}", file, re.ASCII) for file in files):
+        raise PublicationError(f"{names.CERTIFICATES_ANNOTATION} names something else than files of certificates.")
+    return files
 
 
 def parse_number(text: str) -> int:

@@ -22,13 +22,14 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 @dataclass(frozen=True, slots=True)
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
-    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), and what it was made for
-    (``MADE_FOR_ANNOTATION``)."""
+    the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), what it was made for
+    (``MADE_FOR_ANNOTATION``), and the files of certificates that it names (``CERTIFICATES_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
     made_for: str
+    certificates: str = ""
 
 
 NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
@@ -55,7 +56,14 @@ class Wanted:
 def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
     ports = sorted({listener.port for listener in configuration.listeners})
-    return File(pack(rendered.text), " ".join(str(port) for port in ports), rendered.structure, made_for)
+    files = {file for listener in configuration.listeners if listener.tls is not None for file in listener.tls.files}
+    return File(
+        pack(rendered.text),
+        " ".join(str(port) for port in ports),
+        rendered.structure,
+        made_for,
+        " ".join(sorted(files)),
+    )
 
 
 def wanted_in_force(
@@ -161,6 +169,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.LISTENER_PORTS_ANNOTATION: file.ports,
         names.STRUCTURE_ANNOTATION: file.structure,
         names.MADE_FOR_ANNOTATION: file.made_for,
+        names.CERTIFICATES_ANNOTATION: file.certificates,
         names.EPOCH_ANNOTATION: str(epoch),
     }
 
@@ -305,4 +314,5 @@ def read_file(config_map: ConfigMap) -> File:
         annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
         annotations.get(names.MADE_FOR_ANNOTATION, ""),
+        annotations.get(names.CERTIFICATES_ANNOTATION, ""),
     )

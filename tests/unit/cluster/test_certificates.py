@@ -35,7 +35,7 @@ def test_a_pair_becomes_one_file_named_by_its_content() -> None:
     assert read.pem.count(b"BEGIN CERTIFICATE") == 2
     assert read.pem.count(b"BEGIN PRIVATE KEY") == 1
     assert read.file == file_name(read.pem)
-    assert read.ends - read.begins == pytest.approx(timedelta(days=31).total_seconds())
+    assert read.ends - read.begins == pytest.approx(timedelta(days=3651).total_seconds())
 
 
 def test_what_was_written_is_read_back_as_it_was() -> None:
