@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
@@ -13,123 +12,20 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.backend import running_backend
-from tests.support.balancer_pod import BalancerPod, balancer_pod, echo_route, opened
-from tests.support.fake_cluster import FakeCluster
+from tests.support.balancer_pod import BalancerPod, balancer_pod, opened
 from tests.support.handshake import echo
 from tests.support.ports import free_ports
+from tests.support.published import NAMESPACE, POD, Published, config, running_agent
 from tests.support.waiting import until
-from wsroute.agent.runtime import Agent, AgentConfig, ConfigError, config_from_environment, run
+from wsroute.agent.runtime import Agent, ConfigError, config_from_environment, run
 from wsroute.dataplane import names
-from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement, parse_acknowledgement
+from wsroute.dataplane.acknowledgement import NOT_DRAINING, Acknowledgement
 from wsroute.dataplane.bundle import pack
-from wsroute.dataplane.ir import Endpoint
-from wsroute.kube.port import CONFIG_MAPS, KubeError, Listing, Resource, UnavailableError, WatchEvent
-from wsroute.nginx.render import Rendered
+from wsroute.kube.port import CONFIG_MAPS, KubeError, Resource, UnavailableError
 
 pytestmark = pytest.mark.nginx
 
-NAMESPACE, POD = "wsroute-system", "shared-abc"
-BACKEND = Endpoint("127.0.0.1", 9, 1)
 BROKEN = "bad0bad0bad0"
-
-
-class Published(FakeCluster):
-    """The operator's side, for one balancer. Everything that it makes has the labels that the agent selects by."""
-
-    def __init__(self, pod: BalancerPod, port: int) -> None:
-        super().__init__()
-        self._pod = pod
-        self.port = port
-        self.backend = BACKEND
-
-    async def list(self, resource: Resource, **scope: Any) -> Listing:
-        return await super().list(resource, **_unselected(scope))
-
-    def watch(self, resource: Resource, **scope: Any) -> AsyncIterator[WatchEvent]:
-        return super().watch(resource, **_unselected(scope))
-
-    def rendered(self, number: int) -> Rendered:
-        """One of many versions. Its file is not staged: that is the agent's work."""
-        return self._pod.render(echo_route(self.port, self.backend, idle_timeout=1000 * (number + 60)))
-
-    def publish(
-        self,
-        role: str,
-        version: str,
-        text: str,
-        *,
-        epoch: int = 1,
-        canary: str = "",
-        pods: str = "*",
-        terms: tuple[int, int] = (64, 3_600_000),
-    ) -> None:
-        """Write a version as the operator does. ``terms`` are generations and milliseconds."""
-        bundle = pack(text)
-        self.put(
-            CONFIG_MAPS,
-            names.nginx_name("shared") if role == names.ROLE_NGINX else names.next_name("shared"),
-            namespace=NAMESPACE,
-            labels={names.BALANCER_LABEL: "shared", names.ROLE_LABEL: role},
-            annotations={
-                names.VERSION_ANNOTATION: version,
-                names.DIGEST_ANNOTATION: bundle.digest,
-                names.EPOCH_ANNOTATION: str(epoch),
-                names.CANARY_ANNOTATION: canary,
-                names.PODS_ANNOTATION: pods,
-                names.LISTENER_PORTS_ANNOTATION: str(self.port),
-                names.MAX_DRAINING_ANNOTATION: str(terms[0]),
-                names.DRAIN_TIMEOUT_ANNOTATION: str(terms[1]),
-            },
-            data=dict(bundle.data),
-            binaryData=dict(bundle.binary_data),
-        )
-
-    def main(self, number: int, **how: Any) -> str:
-        """Put a version in force."""
-        found = self.rendered(number)
-        self.publish(names.ROLE_NGINX, found.version, found.text, **how)
-        return found.version
-
-    def trial(self, number: int, **how: Any) -> str:
-        """Put a version under canary."""
-        found = self.rendered(number)
-        self.publish(names.ROLE_NEXT, found.version, found.text, **how)
-        return found.version
-
-    def acknowledged(self) -> Acknowledgement | None:
-        """What the pod has said last."""
-        if not self.applied:
-            return None
-        return parse_acknowledgement(self.applied[-1]["data"][POD])
-
-    async def until_acknowledged(self, version: str, *, seconds: float = 10) -> Acknowledgement:
-        """Wait until the pod says that it runs a version."""
-
-        def said() -> bool:
-            found = self.acknowledged()
-            return found is not None and found.version == version
-
-        await until(said, seconds=seconds, what=f"for {version}; last: {self.acknowledged()} {self._pod.words()}")
-        found = self.acknowledged()
-        assert found is not None
-        return found
-
-    async def until_refused(self, version: str) -> Acknowledgement:
-        """Wait until the pod says that it refuses a version."""
-
-        def said() -> bool:
-            found = self.acknowledged()
-            return found is not None and found.failure is not None and found.failure.version == version
-
-        await until(said, what=f"for the refusal of {version}; last: {self.acknowledged()}")
-        found = self.acknowledged()
-        assert found is not None
-        return found
-
-
-def _unselected(scope: dict[str, Any]) -> dict[str, Any]:
-    assert scope["label_selector"] == "wsroute.dev/balancer=shared,wsroute.dev/role in (nginx,nginx-next)"
-    return {**scope, "label_selector": names.ROLE_LABEL}
 
 
 @pytest.fixture
@@ -144,23 +40,6 @@ def cluster(pod: BalancerPod) -> Published:
     return Published(pod, port)
 
 
-def config(pod: BalancerPod) -> AgentConfig:
-    return AgentConfig(pod=POD, namespace=NAMESPACE, balancer="shared", conf=pod.conf, run=pod.run, port=0)
-
-
-@asynccontextmanager
-async def running_agent(pod: BalancerPod, cluster: Published) -> AsyncIterator[Agent]:
-    """An agent, ended as by SIGKILL."""
-    agent = Agent(config(pod), cluster)
-    task = asyncio.create_task(agent.run())
-    try:
-        yield agent
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 def count(agent: Agent, outcome: str) -> int:
     """How many steps came to this outcome."""
     prefix = f'wsroute_agent_applied_total{{outcome="{outcome}"}} '
@@ -173,7 +52,7 @@ async def test_a_pod_that_starts_loads_the_version_in_force(pod: BalancerPod, cl
     async with running_agent(pod, cluster):
         said = await cluster.until_acknowledged(version)
     assert said == Acknowledgement(
-        version=version, epoch=7, sockets=0, nginx=pod.applier.nginx_version(), ipv6=said.ipv6, failure=None
+        version=version, epoch=7, sockets=0, nginx=pod.applier.nginx_version(), ipv6=said.ipv6, formats=(1,)
     )
     assert said.nginx.count(".") == 2
     assert await pod.applier.running() == version

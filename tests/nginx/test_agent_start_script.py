@@ -324,3 +324,85 @@ async def test_a_version_without_a_file_is_refused_and_nginx_goes_on(pod: Balanc
     await until((pod.run / "results" / "missing").exists, what="for the answer")
     assert (pod.run / "results" / "missing").read_text().startswith("failed\nThere is no file ")
     assert await pod.applier.running() == version
+
+
+# --- what nginx has left of its table ---
+
+ZONE = "    js_shared_dict_zone  zone=wsroute_table:1m state={state};\n"
+ENTRY = '"key{number:06}":{{"value":"{value}"}}'
+
+
+def with_table(pod: BalancerPod, backend: Backend, port: int) -> str:
+    """Stage a version whose nginx reads the state file of a dictionary."""
+    rendered = pod.render(echo_route(port, backend.endpoint(), idle_timeout=7_000))
+    zone = ZONE.format(state=pod.run / "table.json")
+    pod.applier.stage(rendered.version, rendered.text.replace("\nhttp {\n", f"\nhttp {{\n{zone}", 1))
+    return rendered.version
+
+
+def left(count: int, *, width: int = 10) -> str:
+    """A state file with so many entries."""
+    entries = (ENTRY.format(number=number, value="v" * width) for number in range(count))
+    return "{" + ",".join(entries) + "}"
+
+
+async def restart_with(pod: BalancerPod, backend: Backend, state: bytes, *, port: int) -> None:
+    """Load a version with a dictionary, and start anew with this state file."""
+    version = with_table(pod, backend, port)
+    assert isinstance(await pod.applier.apply(version), Applied)
+    pod.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    (pod.run / "table.json").write_bytes(state)
+    pod.start()
+    await until_it_answers(port, seconds=5)
+    assert await pod.applier.running() == version
+
+
+async def test_what_is_left_of_a_table_stays(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    state = left(100).encode()
+    await restart_with(pod, backend, state, port=port)
+    assert (pod.run / "table.json").read_bytes() == state
+    assert "dropped" not in pod.words()
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        pytest.param(left(100).encode()[:-40], "its end is missing", id="truncated"),
+        pytest.param(b"\0" * 4096, "its end is missing", id="zeroes, as after a crash of the machine"),
+        pytest.param(left(10_000, width=200).encode(), "its zone 1 MiB", id="larger than the zone"),
+        pytest.param(left(9_000, width=80).encode(), "ended without a word", id="it fits only as a file"),
+        pytest.param(left(100).encode().replace(b'"value"', b'"other', 1), "state file", id="damaged inside"),
+    ],
+)
+async def test_a_state_that_would_keep_nginx_from_starting_is_dropped(
+    pod: BalancerPod, backend: Backend, state: bytes, why: str
+) -> None:
+    [port] = free_ports(1)
+    await restart_with(pod, backend, state, port=port)
+    assert not (pod.run / "table.json").exists()
+    [line] = [line for line in pod.words().splitlines() if "what was left of the table was dropped" in line]
+    assert why in line
+    assert "nginx does not start" not in pod.words()
+
+
+async def test_a_test_does_not_fail_for_a_truncated_state(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    (pod.run / "table.json").write_bytes(left(100).encode()[:-1])
+    assert await pod.applier.test(with_table(pod, backend, port)) is None
+
+
+async def test_a_port_in_use_costs_no_state(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    version = with_table(pod, backend, port)
+    assert isinstance(await pod.applier.apply(version), Applied)
+    pod.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    (pod.run / "table.json").write_text(left(100))
+    with socket.create_server(("0.0.0.0", port)):
+        pod.start()
+        await until(lambda: "nginx does not start" in pod.words(), what="for nginx to give up")
+    await until_it_answers(port, seconds=10)
+    assert (pod.run / "table.json").read_text() == left(100)

@@ -6,8 +6,9 @@ fields that were applied before and aren't any more go. Everything else is teste
 
 import asyncio
 import copy
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from wsroute.kube.port import ConflictError, Json, KubeError, Listing, NotFoundError, Resource, WatchEvent
 
@@ -184,7 +185,14 @@ def _identity(body: Mapping[str, Any]) -> tuple[str, str]:
     return metadata.get("namespace", ""), metadata["name"]
 
 
+_REQUIREMENT: Final = re.compile(r"([^,=\s]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
+
+
 def _selected(item: Json, labels: str, fields: str) -> bool:
-    """Only selectors that ask for the existence of a label, or for a name."""
+    """Only selectors that ask for the existence of labels or for values, or for a name."""
     named = item["metadata"]["name"] == fields.removeprefix("metadata.name=") if fields else True
-    return named and (not labels or labels in item["metadata"].get("labels", {}))
+    found = item["metadata"].get("labels", {})
+    return named and all(
+        name in found and (one is None or found[name] == one) and (several is None or found[name] in several.split(","))
+        for name, one, several in (match.groups() for match in _REQUIREMENT.finditer(labels))
+    )

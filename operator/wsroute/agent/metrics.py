@@ -56,6 +56,23 @@ class AgentMetrics:
             ["reason"],
             registry=registry,
         )
+        self._table_pushes = Counter(
+            "wsroute_agent_table_pushes_total",
+            "Tables that nginx was told, by kind: change, whole; and by outcome: pushed, full (no room for it), "
+            "refused, moved (nginx had another one), unavailable.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self._table_seconds = Histogram(
+            "wsroute_agent_table_seconds",
+            "Time from the event of a ConfigMap until nginx has what it says.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+            registry=registry,
+        )
+        self._table_entries = Gauge("wsroute_agent_table_entries", "Entries of nginx's dictionary.", registry=registry)
+        self._table_free = Gauge(
+            "wsroute_agent_table_free_bytes", "What is left of nginx's dictionary.", registry=registry
+        )
         self._ended = Counter(
             "wsroute_agent_ended_workers_total",
             "Old workers that were ended, by reason.",
@@ -79,6 +96,19 @@ class AgentMetrics:
     def terminated(self, *, sockets: int) -> None:
         """The end of the pod's grace period closed so many sockets."""
         self._closed.labels(Closed.POD_TERMINATION).inc(sockets)
+
+    def table(self, *, entries: int, free: int) -> None:
+        """What nginx says of its dictionary."""
+        self._table_entries.set(entries)
+        self._table_free.set(free)
+
+    def table_pushed(self, kind: str, outcome: str) -> None:
+        """A table was told, and this became of it."""
+        self._table_pushes.labels(kind, outcome).inc()
+
+    def table_live(self, *, seconds: float) -> None:
+        """So long after the event nginx had what a ConfigMap says."""
+        self._table_seconds.observe(seconds)
 
     def applied(self, outcome: str, *, seconds: float | None = None) -> None:
         """A version came to this outcome, after so many seconds where it was loaded."""

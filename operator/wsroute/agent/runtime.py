@@ -30,11 +30,14 @@ from wsroute.agent.decide import (
 from wsroute.agent.doubt import Doubts
 from wsroute.agent.drainer import Drainer
 from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
+from wsroute.agent.pusher import TablePusher
 from wsroute.agent.sockets import established, ipv6_available
+from wsroute.agent.tables import FORMATS
 from wsroute.balancer.applier import Applied, Applier
 from wsroute.balancer.control import ControlUnavailableError
+from wsroute.balancer.table_client import TableClient
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
-from wsroute.dataplane.bundle import BundleError, unpack
+from wsroute.dataplane.bundle import BundleError, unpack, unpack_scripts
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_NEXT, ROLE_NGINX, next_name, nginx_name
 from wsroute.kube.backoff import Backoff
 from wsroute.kube.port import CONFIG_MAPS, ClusterClient, Json
@@ -109,6 +112,15 @@ class Agent:
             counted=self.metrics.acknowledged,
         )
         self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
+        self._pusher = TablePusher(
+            client,
+            self._applier,
+            TableClient(config.run),
+            self.metrics,
+            namespace=config.namespace,
+            balancer=config.balancer,
+            changed=self._acknowledge,
+        )
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
@@ -138,6 +150,7 @@ class Agent:
                 tasks.create_task(self._drainer.run(), name="drain"),
             ]
             tasks.create_task(self._certificates.run(), name="certificates")
+            tasks.create_task(self._pusher.run(), name="push tables")
             tasks.create_task(self._count(), name="count")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
 
@@ -225,8 +238,9 @@ class Agent:
             if new.version and (known is None or known.version != new.version):
                 # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.
                 text = unpack(item.get("data") or {}, item.get("binaryData") or {}, expected_digest=new.digest)
+                scripts = unpack_scripts(item.get("data") or {})
                 keep = [published.version for published in self._published.values()]
-                self._applier.stage(new.version, text, keep=keep)
+                self._applier.stage(new.version, text, scripts=scripts, keep=keep)
         except (PublicationError, BundleError) as error:
             logger.error("The ConfigMap %s is not followed: %s", name, error)
         else:
@@ -271,6 +285,7 @@ class Agent:
                 self.metrics.applied("applied", seconds=result.seconds)
                 logger.info("Version %s is live, in %.0f ms.", version, result.seconds * 1000)
                 self._drainer.reloaded(sockets=self._sockets)
+                self._pusher.look()
                 self._update(self._view.load(version))
             case Failure():
                 self.metrics.applied(f"refused-{result.phase}")
@@ -324,6 +339,9 @@ class Agent:
                 failure=view.failure,
                 draining=draining,
                 closed=self._closed,
+                table=self._pusher.version,
+                formats=FORMATS,
+                trouble=self._pusher.trouble,
             )
         )
 

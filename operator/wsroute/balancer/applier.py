@@ -7,18 +7,22 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from wsroute.balancer.admin import is_version, running_version
 from wsroute.balancer.control import POLL, Control, OldWorker, read_untrusted
 from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.bundle import SCRIPT_KEY
 
 KEPT: Final = 5
 """Old versions whose files stay beside those in use."""
+
+NO_SCRIPTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 VERIFY: Final = 2.0
 """Seconds in which the workers must answer with the version once nginx has loaded it."""
@@ -51,18 +55,28 @@ class Applier:
         """The version that nginx answers with: empty before the first was loaded, None when nobody answers."""
         return await running_version(self._run)
 
-    def stage(self, version: str, text: str, *, keep: Collection[str] = ()) -> None:
-        """Write a version's file for nginx to read, and drop the oldest ones but those to keep.
+    def stage(
+        self, version: str, text: str, *, scripts: Mapping[str, str] = NO_SCRIPTS, keep: Collection[str] = ()
+    ) -> None:
+        """Write a version's file for nginx to read, with the scripts that it names, and drop the oldest ones but those
+        to keep.
 
-        Raises OSError, and ValueError for what is no version.
+        Raises OSError, and ValueError for what is no version or no name of a script.
         """
-        path = self._file(version)
+        for name, script in scripts.items():
+            if not SCRIPT_KEY.fullmatch(name):
+                raise ValueError(f"{name!r} is not the name of a script.")
+            self._write(self._conf / name, script)
+        self._write(self._file(version), text)
+        self._prune({version, *keep}, scripts)
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
         temporary = path.with_suffix(".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         temporary.replace(path)
-        self._prune({version, *keep})
 
     def nginx_version(self) -> str:
         """The server's version as ``1.30.7``; empty while it is not known."""
@@ -71,6 +85,14 @@ class Applier:
         except OSError:
             return ""
         return text if all(part.isascii() and part.isdigit() for part in text.split(".")) else ""
+
+    def instance(self) -> str:
+        """What tells one start of nginx from another; empty while there is none."""
+        try:
+            found = (self._run / "master").lstat()
+        except OSError:
+            return ""
+        return f"{found.st_ino}-{found.st_mtime_ns}"
 
     def leaving(self) -> bool:
         """Whether the start script was told to end, as by the end of the pod."""
@@ -152,7 +174,7 @@ class Applier:
             raise ValueError(f"{version!r} is not a version: 12 hex digits are expected.")
         return self._conf / f"{version}.conf"
 
-    def _prune(self, keep: set[str]) -> None:
+    def _prune(self, keep: set[str], scripts: Collection[str]) -> None:
         # What the link names is what nginx starts with after a crash.
         with contextlib.suppress(OSError):
             keep.add((self._run / "nginx.conf").readlink().stem)
@@ -160,3 +182,7 @@ class Applier:
         for file in sorted(old, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
             file.unlink(missing_ok=True)
             self._tested.discard(file.stem)
+        # There are far fewer scripts than versions: a release has one.
+        old = [file for file in self._conf.glob("*.js") if SCRIPT_KEY.fullmatch(file.name) and file.name not in scripts]
+        for file in sorted(old, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
+            file.unlink(missing_ok=True)

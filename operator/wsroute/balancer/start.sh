@@ -50,6 +50,10 @@ PATIENCE=1600
 # About 1 s, for workers to close their listeners.
 BURIAL=160
 
+# What a nginx before has left of its table, and what is said of one that dies of it: it does not say so in its log.
+STATE=$RUN/table.json
+SILENT='nginx ended without a word.'
+
 say() {
     printf 'wsroute: %s\n' "$*" >&2
 }
@@ -196,16 +200,52 @@ complaints() {
     [ -s "$RUN/error.log" ] && words=$(grep -F "[$1]" "$RUN/error.log" | head -n 8) && [ -n "$words" ]
 }
 
+# weigh_state: drops what a nginx before has left of its table, where that would keep one from starting: a file of which
+# the end is missing, and one that is larger than the zone in the configuration FILE. The agent tells it all again.
+weigh_state() {
+    [ -s "$STATE" ] || return 0
+    if [ ! -f "$STATE" ]; then
+        drop_state 'it is no file'
+        return 0
+    fi
+    weigh_size=$(wc -c <"$STATE")
+    weigh_ends="$(head -c 1 "$STATE") $(tail -c 2 "$STATE")"
+    weigh_zone=$(sed -n 's/^ *js_shared_dict_zone  *zone=[a-z_]*:\([0-9]\{1,6\}\)m.* state=.*/\1/p' "$1" | head -n 1)
+    if [ -n "$weigh_zone" ] && [ "$weigh_size" -gt "$((weigh_zone * 1048576))" ]; then
+        drop_state "it has $weigh_size bytes, and its zone $weigh_zone MiB"
+    elif [ "$weigh_ends" != '{ }}' ] && [ "$weigh_ends" != '{ {}' ]; then
+        drop_state 'its end is missing'
+    fi
+}
+
+# drop_state WHY
+drop_state() {
+    rm -rf "$STATE"
+    say "what was left of the table was dropped: $1"
+}
+
 # Starts nginx with what RUN/nginx.conf points to and sets $master. False when it came to have no workers; $words says
-# why, and $master is empty.
+# why, and $master is empty. What is left of the table is not worth a nginx that does not start.
 start_nginx() {
+    weigh_state "$RUN/nginx.conf"
+    launch && return 0
+    [ -e "$STATE" ] || return 1
+    case $words in
+        *"$STATE"* | "$SILENT") drop_state "$words" ;;
+        *) return 1 ;;
+    esac
+    launch
+}
+
+# The same, once.
+launch() {
     rm -f "$RUN/master" "$RUN/ended" "$RUN/admin.sock" "$RUN/refuse.sock"
     : >"$RUN/error.log"
     keep &
     step=0
     while [ "$step" -lt "$PATIENCE" ]; do
         if [ -e "$RUN/ended" ]; then
-            complaints emerg || complaints alert || words='nginx ended without a word.'
+            complaints emerg || complaints alert || words=$SILENT
             # Should it have had workers already, they hold its listeners.
             read -r master <"$RUN/master" && retire "$master"
             master=
@@ -551,6 +591,8 @@ controller() {
         case $verb in
             test)
                 valid "$id" "$version" || continue
+                # nginx looks at it in a test, too.
+                weigh_state "$CONF/$version.conf"
                 "$BINARY" -t -q -e stderr -p "$RUN" -c "$CONF/$version.conf" </dev/null \
                     >"$RUN/words" 2>&1 3>&- && outcome=ok || outcome=failed
                 words=

@@ -3,12 +3,14 @@
 :class:`Coalescer` is the pure part: a value with functions of the time. :class:`PassLoop` is the thin driver that waits
 and calls. All times are seconds of a monotonic clock.
 
-A burst ends with a *quiet period* without a trigger; a *maximum* bounds how long a steady stream of triggers can hold a
-pass back. Failures are retried after a back-off that doubles up to a cap and is jittered, for ever.
+A burst ends with a *quiet period* without a trigger, which is as long as the last pass kept the processor busy, within
+bounds: so passes take at most half of it, and cheap ones don't wait. A *maximum* bounds how long a steady stream of
+triggers can hold a pass back. Failures are retried after a back-off that doubles up to a cap and is jittered, for ever.
 """
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -20,8 +22,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long triggers are gathered, and how long a failed pass waits. Seconds."""
+    """How long triggers are gathered (``quiet`` is the longest quiet period, ``brief`` the shortest), and how long a
+    failed pass waits. Seconds."""
 
+    brief: float = 0.002
     quiet: float = 0.020
     maximum: float = 0.200
     retry_first: float = 0.5
@@ -49,27 +53,35 @@ class Coalescer:
     """The end of the back-off after a failure."""
     failures: int = 0
     due: float | None = None
+    busy: float = math.inf
+    """How long the last pass kept the processor busy."""
+
+    @property
+    def quiet(self) -> float:
+        """The quiet period."""
+        return min(self.pace.quiet, max(self.pace.brief, self.busy))
 
     def triggered(self, now: float) -> "Coalescer":
         """Something changed."""
-        idle = not self.running and now - self.last_event >= self.pace.quiet
+        idle = not self.running and now - self.last_event >= self.quiet
         if self.pending_since is None:
-            due = now if idle else now + self.pace.quiet
+            due = now if idle else now + self.quiet
             since = now
         else:
             since = self.pending_since
             # A trigger that already waits on the leading edge is not put off by the next one.
             leading = self.due is not None and self.due <= since
-            due = since if leading else min(now + self.pace.quiet, since + self.pace.maximum)
+            due = since if leading else min(now + self.quiet, since + self.pace.maximum)
         return replace(self, pending_since=since, last_event=now, due=max(due, self.hold_until))
 
     def started(self) -> "Coalescer":
         """A pass starts: it sees all that was triggered so far."""
         return replace(self, running=True, pending_since=None, due=None)
 
-    def finished(self, now: float) -> "Coalescer":
+    def finished(self, now: float, busy: float = math.inf) -> "Coalescer":
         """A pass came to its end."""
-        return replace(self, running=False, last_event=max(now, self.last_event), failures=0, hold_until=float("-inf"))
+        last = max(now, self.last_event)
+        return replace(self, running=False, last_event=last, failures=0, hold_until=float("-inf"), busy=busy)
 
     def failed(self, now: float, jitter: float) -> "Coalescer":
         """A pass failed: it is due again after a back-off, and no trigger shortens that."""
@@ -108,10 +120,12 @@ class PassLoop:
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        processor: Callable[[], float] = time.thread_time,
     ) -> None:
         self._action = action
         self._clock = clock
         self._jitter = jitter
+        self._processor = processor
         self._state = Coalescer(pace or Pace())
         self._wake = asyncio.Event()
         self._started_at: float | None = None
@@ -160,6 +174,7 @@ class PassLoop:
     async def _one_pass(self) -> None:
         self._state = self._state.started()
         self._started_at = self._clock()
+        used = self._processor()
         try:
             await self._action()
         except Exception:
@@ -168,6 +183,6 @@ class PassLoop:
             logger.exception("A pass failed; it is tried again after a pause.")
         else:
             self.completed += 1
-            self._state = self._state.finished(self._clock())
+            self._state = self._state.finished(self._clock(), self._processor() - used)
         finally:
             self._started_at = None

@@ -8,6 +8,7 @@ import base64
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from typing import Final
 
 FILE_KEY: Final = "nginx.conf"
 COMPRESSED_KEY: Final = "nginx.conf.gz"
+
+SCRIPT_KEY: Final = re.compile(r"wsroute-([0-9a-f]{12})\.js", re.ASCII)
+"""Under which key a script stands that the file names: what it is called tells the digest of its bytes."""
 
 READABLE_LIMIT: Final = 128 * 1024
 """Bytes up to which the file stays readable, about 150 routes. The API server takes some 45 ms to apply 700 KiB of text
@@ -33,7 +37,8 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The payload of a ConfigMap: exactly one of the two mappings has one key."""
+    """The payload of a ConfigMap: the file is in exactly one of the two mappings. ``digest`` is its own; what stands in
+    ``data`` beside it has its digest in its key."""
 
     data: Mapping[str, str]
     binary_data: Mapping[str, str]
@@ -81,3 +86,12 @@ def unpack(data: Mapping[str, str], binary_data: Mapping[str, str], *, expected_
     if digest(raw) != expected_digest:
         raise BundleError("The configuration does not match its digest; somebody changed one of them.")
     return text
+
+
+def unpack_scripts(data: Mapping[str, str]) -> dict[str, str]:
+    """The scripts beside a file, by their names. Raises BundleError when one is damaged."""
+    scripts = {key: text for key, text in data.items() if SCRIPT_KEY.fullmatch(key)}
+    for name, text in scripts.items():
+        if not name.startswith(f"wsroute-{digest(text.encode(errors='replace'))[:12]}."):
+            raise BundleError(f"{name} does not match its digest; somebody changed one of them.")
+    return scripts

@@ -47,6 +47,17 @@ SOURCES_ANNOTATION: Final = "wsroute.dev/sources"
 """On the Secrets with certificates: a JSON object that tells the last good file that came from each Secret of an
 administrator, by the Secret's name."""
 
+ROLE_TABLE: Final = "table"
+"""A part of the tables of a Dynamic balancer (``dataplane.shards``)."""
+
+TABLE_FORMAT_ANNOTATION: Final = "wsroute.dev/table-format"
+"""On a part of a table: the format of its lines. On the version in force and on the next one: the format that this
+version's nginx looks up, nothing where its routes stand in its file."""
+
+SHARD_ANNOTATION: Final = "wsroute.dev/shard"
+"""On a part of a table: which one it is, as ``r 3/8`` for the fourth of eight parts with hosts (``e``: endpoints). A
+family is whole when all parts of one count are there."""
+
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 
@@ -132,3 +143,8 @@ def tls_name(balancer: str, number: int) -> str:
 def tls_number(file: str) -> int:
     """Which one of them holds a file."""
     return int(file[:8], 16) % TLS_SECRETS
+
+
+def table_name(balancer: str, family: str, index: int) -> str:
+    """The ConfigMap with a part of a table."""
+    return f"{balancer}-table-{family}{index}"

@@ -24,7 +24,7 @@ from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
 from wsroute.graph.claims import age, idle_hosts
-from wsroute.graph.conflicts import Entrants, Verdict, enter, settle
+from wsroute.graph.conflicts import Entrants, Verdict, enter, settle, settle_changed
 from wsroute.graph.endpoints import EndpointRules, EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
@@ -203,7 +203,12 @@ def _contest(
     entrants = memo.get(("entrants", key), (members, quota), compete)
     idle = memo.get(("idle", key), (entrants, hosts), lambda: idle_hosts(hosts, entrants.wanted))
     standing, expires = age(hosts, idle, wall=wall)
-    verdicts, claims = memo.get(("settled", key), (entrants, standing), lambda: settle(entrants, standing))
+    verdicts, claims, _ = memo.revise(
+        ("settled", key),
+        (entrants, standing),
+        lambda: settle(entrants, standing),
+        revised=lambda before, settled: settle_changed(before[0], settled, entrants, standing),
+    )
     return _Contest(verdicts, state if claims is hosts else replace(state, hosts=claims), expires)
 
 

@@ -1,5 +1,6 @@
 """What the applier does with files; what it does with nginx is tested with a real one."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -47,6 +48,54 @@ def test_old_versions_go_but_what_is_in_use_stays(tmp_path: Path) -> None:
         "bootstrap.conf",
         "start.sh",
     }
+
+
+def script(text: str) -> tuple[str, str]:
+    return f"wsroute-{hashlib.sha256(text.encode()).hexdigest()[:12]}.js", text
+
+
+def test_scripts_are_written_beside_the_versions_that_name_them(tmp_path: Path) -> None:
+    under_test = applier(tmp_path)
+    name, text = script("export default {};\n")
+    under_test.stage(VERSION, "", scripts={name: text})
+    file = tmp_path / "conf" / name
+    assert file.read_text() == text
+    assert file.stat().st_mode & 0o777 == 0o640
+    under_test.stage("ba9876543210", "")
+    assert file.exists(), "the version before names it"
+
+
+def test_old_scripts_go_but_those_of_the_version_stay(tmp_path: Path) -> None:
+    under_test = applier(tmp_path)
+    conf = tmp_path / "conf"
+    (conf / "admin.js").touch()
+    names = [script(str(number))[0] for number in range(KEPT + 3)]
+    for number, name in enumerate(names):
+        under_test.stage(VERSION, "", scripts={name: "", names[0]: ""})
+        os.utime(conf / name, (number, number))
+    kept = {names[0], *names[-KEPT - 1 :]}
+    assert {path.name for path in conf.glob("*.js")} == {*kept, "admin.js"}
+
+
+@pytest.mark.parametrize("name", ["", "../x.js", "wsroute.js", "wsroute-0123456789AB.js", "wsroute-0123456789ab.js\n"])
+def test_only_scripts_are_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a script"):
+        applier(tmp_path).stage(VERSION, "", scripts={name: ""})
+    assert not list((tmp_path / "conf").iterdir())
+
+
+def test_a_start_of_nginx_has_a_name_of_its_own(tmp_path: Path) -> None:
+    under_test = applier(tmp_path)
+    assert under_test.instance() == ""
+    file = tmp_path / "run" / "master"
+    file.write_text("7")
+    os.utime(file, ns=(1, 1))
+    first = under_test.instance()
+    assert first == under_test.instance() != ""
+    file.unlink()
+    file.write_text("7")
+    os.utime(file, ns=(2, 2))
+    assert under_test.instance() not in ("", first)
 
 
 def test_nginx_s_version_is_data(tmp_path: Path) -> None:

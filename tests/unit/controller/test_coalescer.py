@@ -29,6 +29,13 @@ def test_a_trigger_soon_after_a_pass_waits_for_quiet() -> None:
     assert state.ready(10.026)
 
 
+@pytest.mark.parametrize(("busy", "quiet"), [(0.0, 0.002), (0.005, 0.005), (0.5, 0.020)])
+def test_after_a_cheap_pass_the_quiet_period_is_short(busy: float, quiet: float) -> None:
+    state = Coalescer(PACE).triggered(10.0).started().finished(10.005, busy)
+    assert state.triggered(10.005 + quiet + 1e-6).ready(10.005 + quiet + 1e-6)
+    assert state.triggered(10.006).due == pytest.approx(10.006 + quiet)
+
+
 def test_each_trigger_of_a_burst_extends_the_quiet_period_up_to_the_maximum() -> None:
     state = Coalescer(PACE).triggered(10.0).started().finished(10.005)
     for now in (10.010, 10.025, 10.040, 10.055, 10.200):
@@ -101,7 +108,7 @@ def test_any_order_of_events_gives_each_trigger_a_pass_in_bounded_time(events: l
             waiting = now if waiting is None else waiting
             assert state.due is not None
         elif state.running:
-            state = state.finished(now) if kind == "finish" else state.failed(now, 0.5)
+            state = state.finished(now, pause / 10) if kind == "finish" else state.failed(now, 0.5)
             free_since = now
             waiting = now if kind == "fail" and waiting is None else waiting
     assert waiting is None

@@ -57,3 +57,13 @@ def test_a_decompression_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -
     bomb = base64.b64encode(gzip.compress(b"0" * 100_000)).decode()
     with pytest.raises(bundle.BundleError, match="more than 1,000 bytes"):
         bundle.unpack({}, {"nginx.conf.gz": bomb}, expected_digest="")
+
+
+def test_scripts_travel_under_names_that_tell_their_digests() -> None:
+    text = "export default {};\n"
+    name = f"wsroute-{bundle.digest(text.encode())[:12]}.js"
+    data = {"nginx.conf": "", name: text, "notes.js": "x", f"{name}\n": "x"}
+    assert bundle.unpack_scripts(data) == {name: text}
+    for damaged in (text + " ", "\ud800"):
+        with pytest.raises(bundle.BundleError, match="does not match its digest"):
+            bundle.unpack_scripts({name: damaged})

@@ -1,0 +1,276 @@
+"""What to do about nginx's table next, as a function of what is published and of what nginx says that it has. Pure.
+
+1. What is published is a set of parts. They are a table when all parts of one count are there, for hosts and for
+   endpoints. While one is missing or can't be read, what was known of it last stays. Nothing is ever taken back because
+   ConfigMaps vanish: a part that is not needed any more is emptied by the operator, never deleted.
+2. Where nginx has the table that it was told last, it is told what has changed.
+3. Where it has another one or none, or was started anew, it is told everything, in the generation that does not serve.
+4. What it did not take is tried again after a rest, or once something else is published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from wsroute.agent.parts import GROUPS, HOSTS, MODULUS, Line, Part, Place, merged
+from wsroute.balancer.table_client import Generation, Stand
+from wsroute.dataplane.dictionary import Operation, diff
+from wsroute.dataplane.shards import FORMAT
+
+FORMATS: Final = (FORMAT,)
+"""The formats of tables that we can read, and that nginx's side may look up."""
+
+ASK: Final = 1.0
+"""Seconds between two questions what nginx has: it may have been started anew."""
+
+ASK_SOON: Final = 0.05
+"""The same while it gives no answer."""
+
+REST: Final = 10.0
+"""Seconds after which what nginx did not take is tried again: there may be room by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A ConfigMap. ``part`` is what could be read of it last, None for nothing yet.
+
+    ``version`` is the resourceVersion of what it holds now, None once it is gone. ``trouble`` says why that is not
+    followed, empty where it is.
+    """
+
+    part: Part | None
+    version: int | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """A whole table. ``mark`` names what it says; it is the same on any machine, however the table is parted."""
+
+    parts: Mapping[Place, Part]
+    mark: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        number = sum(part.number for part in self.parts.values()) % MODULUS
+        object.__setattr__(self, "mark", f"{number:064x}")
+
+    def entries(self) -> dict[str, str]:
+        """All entries of the dictionary."""
+        return merged(line for part in self.parts.values() for line in part.lines.values())
+
+    def changes_from(self, old: "Content") -> list[Operation]:
+        """What makes this table of another one."""
+        gone: list[Line] = []
+        come: list[Line] = []
+        for place in old.parts.keys() | self.parts.keys():
+            before, after = old.parts.get(place), self.parts.get(place)
+            if before is after:
+                continue
+            known = before.lines if before is not None else {}
+            wanted = after.lines if after is not None else {}
+            gone += [line for text, line in known.items() if text not in wanted]
+            come += [line for text, line in wanted.items() if text not in known]
+        return diff(merged(gone), merged(come))
+
+    def includes(self, part: Part) -> bool:
+        """Whether this table says what a part says."""
+        own = self.parts.get(part.place)
+        return own is not None and (own is part or own.lines.keys() == part.lines.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """nginx did not take a table, named by its mark, at a time (seconds of a monotonic clock)."""
+
+    mark: str
+    words: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All that is known. ``known`` are ConfigMaps by their names; ``heard`` is true once they were listed.
+
+    ``wanted`` is the newest whole table. ``pushed`` is the one that nginx has, as far as its answers confirm it.
+    ``anew`` is true when nginx may have lost a part of that without knowing, and ``untidy`` while the generation that
+    does not serve may hold something. ``stand`` is nginx's last answer, of the start ``instance``; None where that is
+    not known. The next question is due at ``ask_at``.
+    """
+
+    known: Mapping[str, Known] = field(default_factory=dict)
+    heard: bool = False
+    wanted: Content | None = None
+    pushed: Content | None = None
+    anew: bool = False
+    untidy: bool = True
+    stand: Stand | None = None
+    instance: str | None = None
+    refusal: Refusal | None = None
+    ask_at: float = float("-inf")
+
+    # ── What happens ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, known: Mapping[str, Known]) -> "Tables":
+        """This is what is published now, of all ConfigMaps."""
+        wanted = _whole([each.part for each in known.values() if each.part is not None])
+        if wanted is None:
+            return replace(self, known=known, heard=True)
+        return replace(self, known=known, heard=True, wanted=wanted).confirm()
+
+    def hear(self, stand: Stand, instance: str, *, now: float) -> "Tables":
+        """nginx has answered."""
+        restarted = self.instance is not None and instance != self.instance
+        lost = self.pushed is not None and stand.mark != self.pushed.mark
+        return replace(
+            self,
+            stand=stand,
+            instance=instance,
+            pushed=None if lost else self.pushed,
+            anew=self.anew or restarted,
+            untidy=self.untidy or restarted,
+            ask_at=now + ASK,
+        ).confirm()
+
+    def silence(self, *, now: float) -> "Tables":
+        """nginx gives no answer, or none that says how far it came: ask it."""
+        return replace(self, stand=None, ask_at=now + ASK_SOON)
+
+    def doubt(self, *, now: float) -> "Tables":
+        """A push did not come to its end: what nginx has is not known any more."""
+        return replace(self, stand=None, pushed=None, untidy=True, ask_at=now)
+
+    def refuse(self, content: Content, words: str, *, now: float) -> "Tables":
+        """nginx does not take a table and goes on with the one that it has."""
+        return replace(self, refusal=Refusal(content.mark, words, now), untidy=True, ask_at=now)
+
+    def take(self, content: Content, generation: Generation) -> "Tables":
+        """nginx has a table now, in this generation."""
+        assert self.stand is not None
+        flipped = generation != self.stand.live
+        return replace(
+            self,
+            stand=replace(self.stand, live=generation, mark=content.mark),
+            pushed=content,
+            anew=self.anew and not flipped,
+            untidy=self.untidy or flipped,
+            # A whole table that has no room is not tried again with each change.
+            refusal=self.refusal if self.anew and not flipped else None,
+        )
+
+    def tidy(self, *, now: float) -> "Tables":
+        """The generation that does not serve is empty."""
+        return replace(self, untidy=False, ask_at=now)
+
+    def confirm(self) -> "Tables":
+        """What nginx has is what is wanted, perhaps told by an agent before us."""
+        if self.wanted is not None and self.stand is not None and self.stand.mark == self.wanted.mark:
+            return replace(self, pushed=self.wanted, refusal=None)
+        return self
+
+    # ── What to say ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def version(self) -> int:
+        """The resourceVersion up to which nginx has all that is published; 0 when it has nothing."""
+        if self.pushed is None:
+            return 0
+        told, ahead = [0], []
+        for each in self.known.values():
+            if each.version is None or (each.part is not None and not each.trouble and self._is_past(each.part)):
+                continue
+            if each.part is None or each.trouble or not self.pushed.includes(each.part):
+                ahead.append(each.version)
+            else:
+                told.append(each.version)
+        return max(0, min(ahead) - 1) if ahead else max(told)
+
+    @property
+    def trouble(self) -> str:
+        """Why nginx has not what is published, empty when nothing hinders."""
+        for name, each in sorted(self.known.items()):
+            if each.trouble:
+                return f"The ConfigMap {name} is not followed: {each.trouble}"
+        if self.stand is None or not self.stand.format:
+            return ""
+        if self.stand.format not in FORMATS:
+            return f"nginx looks up tables of format {self.stand.format}; this agent knows {FORMAT}."
+        if self.refusal is not None:
+            return self.refusal.words
+        if self.wanted is None and self.heard:
+            return "The ConfigMaps with the tables are not all there." if self.known else "No table is published."
+        return ""
+
+    def _is_past(self, part: Part) -> bool:
+        """Whether a part says nothing, and is none of the table: it is left from when there were more of them."""
+        assert self.pushed is not None
+        return not part.lines and part.place not in self.pushed.parts
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask nginx what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Make one table of another, in the generation that serves."""
+
+    generation: Generation
+    old: Content
+    new: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Tell a whole table, in the generation that does not serve, and let that one serve."""
+
+    generation: Generation
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Empty the generation that does not serve."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do for so many seconds, unless something changes."""
+
+    seconds: float
+
+
+def decide(tables: Tables, *, now: float) -> Ask | Change | Push | Clear | Wait:
+    """What to do next. What is new goes first."""
+    stand = tables.stand
+    if stand is not None and stand.format in FORMATS and tables.wanted is not None:
+        other: Generation = "b" if stand.live == "a" else "a"
+        wanted = tables.wanted
+        refusal = tables.refusal if tables.refusal is not None and now < tables.refusal.at + REST else None
+        if (tables.anew or tables.pushed is None) and refusal is None:
+            return Push(other, wanted)
+        refused = refusal is not None and refusal.mark == wanted.mark
+        if tables.pushed is not None and tables.pushed is not wanted and stand.live and not refused:
+            return Change(stand.live, tables.pushed, wanted)
+        if tables.untidy and (tables.pushed is not None or refusal is not None):
+            return Clear(other)
+    pause = tables.ask_at - now
+    return Wait(pause) if pause > 0 else Ask()
+
+
+def _whole(parts: list[Part]) -> Content | None:
+    """The table that parts make; None while one is missing. Of how many there are says the first of each family."""
+    places = {part.place: part for part in parts}
+    found: dict[Place, Part] = {}
+    for family in (HOSTS, GROUPS):
+        first = places.get((family, 0))
+        if first is None:
+            return None
+        for index in range(first.count):
+            part = places.get((family, index))
+            if part is None or part.count != first.count:
+                return None
+            found[part.place] = part
+    return Content(found)
