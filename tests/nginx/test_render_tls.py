@@ -153,6 +153,7 @@ async def test_what_a_client_can_agree_on() -> None:
                 with context.wrap_socket(
                     socket.create_connection(("127.0.0.1", port), timeout=5), server_hostname=HOST
                 ) as client:
+                    assert client.session is not None
                     agreed[version] = client.selected_alpn_protocol(), client.session.has_ticket
             assert [alpn for alpn, _ in agreed.values()] == ["http/1.1"] * 2
             assert not agreed[ssl.TLSVersion.TLSv1_2][1]
