@@ -17,7 +17,7 @@ from wsroute.nginx.templating import Block, macro
 
 _LISTEN: Final = macro("blocks.conf.j2", "listen")
 _CERTIFICATES: Final = macro("blocks.conf.j2", "certificates")
-_UNCLAIMED: Final = macro("blocks.conf.j2", "unclaimed")
+_LISTEN_FOR_ALL: Final = macro("blocks.conf.j2", "listen_for_all")
 
 _FILE: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
@@ -41,15 +41,16 @@ class Listening:
             raise EmitError("A server must have a listener.")
         return tuple(self._head(key) for key in self._groups(server))
 
-    def unclaimed(self) -> Block:
-        """The servers for hosts that no route claims: one for all listeners without TLS, one for each with it."""
+    def heads_for_all(self) -> tuple[Block, ...]:
+        """The heads of the servers to which all other hosts go: one for all listeners without TLS, one for each with
+        it."""
         plain = tuple(name for name, listener in self._listeners.items() if listener.tls is None)
-        servers = [_UNCLAIMED(listeners=self._shown(plain), ipv6=self._ipv6, certificates=None)] if plain else []
+        heads = [_LISTEN_FOR_ALL(listeners=self._shown(plain), ipv6=self._ipv6, certificates=None)] if plain else []
         for name, listener in self._listeners.items():
             if listener.tls is not None:
                 files = self._certificates(listener.tls.default)
-                servers.append(_UNCLAIMED(listeners=self._shown((name,)), ipv6=self._ipv6, certificates=files))
-        return Block("\n".join(servers))
+                heads.append(_LISTEN_FOR_ALL(listeners=self._shown((name,)), ipv6=self._ipv6, certificates=files))
+        return tuple(Block(head.rstrip("\n")) for head in heads)
 
     def _groups(self, server: VirtualServer) -> list[_Key]:
         plain: list[str] = []

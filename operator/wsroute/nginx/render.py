@@ -124,7 +124,7 @@ def render(
 
     def around(version: str) -> tuple[str, str]:
         """What stands before and behind the routes."""
-        http = _http(configuration, context, paths, place, headers, whole, listening.unclaimed(), version)
+        http = _http(configuration, context, paths, place, headers, whole, listening.heads_for_all(), version)
         head, tail = skeleton.around(main, http)
         return _BANNER(balancer=context.balancer, version=Block(version), custom=custom) + head, tail
 
@@ -234,7 +234,7 @@ def _http(
     place: Mapping[str, object],
     headers: Block,
     whole: _Whole,
-    unclaimed: Block,
+    heads_for_all: tuple[Block, ...],
     version: str,
 ) -> str:
     """All of http that is ours and stands before the upstreams and servers of the routes."""
@@ -250,7 +250,7 @@ def _http(
         idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
         request_headers=headers,
         refuse_socket=UnixSocket(paths.refuse_socket),
-        unclaimed=unclaimed,
+        heads_for_all=heads_for_all,
         zone=Size(zone),
     )
 
