@@ -99,6 +99,12 @@ def set_reload(cluster: Kubectl, **terms: object) -> None:
     cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
 
 
+def set_data_plane(cluster: Kubectl, plane: str) -> None:
+    """Change the data plane of the balancer: Static or Dynamic."""
+    patch = json.dumps({"spec": {"dataPlane": plane}})
+    cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
+
+
 UNBUDGETED: Mapping[str, object] = {"minInterval": "0s", "maxDrainingGenerations": 64}
 """What tests and benchmarks set that are about something else, and change things in quick succession."""
 

@@ -75,11 +75,14 @@ def frozen(proxy: FaultProxy, where: Where) -> Iterator[Held]:
             cutting.cancel()
 
 
-@pytest.mark.parametrize("name", ["shared-nginx", "shared-nginx-next"])
+@pytest.mark.parametrize(
+    ("name", "data_plane"),
+    [("shared-nginx", "Static"), ("shared-nginx-next", "Static"), ("shared-table-r0", "Dynamic")],
+)
 async def test_a_write_of_a_config_map_that_comes_too_late_gets_409(
-    world: World, apiserver: ApiServer, proxy: FaultProxy, history: History, name: str
+    world: World, apiserver: ApiServer, proxy: FaultProxy, history: History, name: str, data_plane: str
 ) -> None:
-    await world.balancer()
+    await world.balancer(data_plane=data_plane)
     await world.backend("10.1.0.1")
     async with operating(world, "first", kubeconfig=apiserver.kubeconfig(through=proxy)) as first:
         await world.until(lambda: world.held_by("first"), what="the first replica leads")

@@ -15,7 +15,7 @@ import yaml
 
 from localcluster.api import CurrentCluster
 from localcluster.binaries import ensure
-from localcluster.install import BALANCER, LOCAL_IMAGES, NAMESPACE, render
+from localcluster.install import BALANCER, LOCAL_IMAGES, NAMESPACE, render, set_data_plane
 from tests.support.api_requests import ApiRequest
 from tests.support.apiserver import ApiServer
 from tests.support.certificates import Authority
@@ -70,6 +70,8 @@ async def installed(apiserver: ApiServer, client: KubeClient) -> Installed:
     cluster = CurrentCluster(apiserver.kubeconfig(), program)
     text = await asyncio.to_thread(render, cluster, "deploy/operator", "deploy/balancer", images=LOCAL_IMAGES)
     await asyncio.to_thread(cluster.kubectl, "apply", "--server-side", "--force-conflicts", "-f", "-", input=text)
+    # The nginx beside the agents below is none, and so looks nothing up. Tables need no other rights.
+    await asyncio.to_thread(set_data_plane, cluster, "Static")
     # It stays: without nodes nobody empties a namespace that is deleted.
     return Installed(apiserver, program, [item for item in yaml.safe_load_all(text) if item])
 

@@ -21,6 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
+DATA_PLANE = os.environ.get("WSROUTE_TEST_DATA_PLANE", "Static")
+"""The balancer's, for tests that don't say which. Some look into its nginx.conf, and so need Static."""
+
 CURRENT = os.environ.get("CLUSTER") == "current"
 
 
@@ -45,6 +48,7 @@ def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.Cur
         install.install_operator(cluster, images)
         install.install_balancer(cluster, images)
     install.set_reload(cluster, **install.UNBUDGETED)
+    install.set_data_plane(cluster, DATA_PLANE)
     install.wait_until_ready(cluster)
     return cluster
 

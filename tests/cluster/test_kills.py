@@ -113,4 +113,10 @@ async def test_the_lease_is_taken_and_deleted_by_hand(stack: Stack) -> None:
         await stack.client.delete(LEASES, namespace=NAMESPACE, name=LEASE)
         await stack.route("deleted")
         await eventually(lambda: stack.answers(host=stack.host("deleted"), status=101), within=45)
+
+        async def it_is_there_again() -> None:
+            listing = await stack.client.list(LEASES, namespace=NAMESPACE)
+            assert LEASE in {found["metadata"]["name"] for found in listing.items}
+
+        await eventually(it_is_there_again, within=45)
     assert prober.wrong == []

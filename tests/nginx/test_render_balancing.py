@@ -14,7 +14,7 @@ from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.dataplane.ir import Balancing
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 HANDSHAKES = 2_000
 SOCKETS = 400

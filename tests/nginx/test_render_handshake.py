@@ -13,7 +13,7 @@ from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Configuration, PathMatch
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 
 def connected(port: int, address: str = "127.0.0.1") -> socket.socket:

@@ -9,7 +9,7 @@ from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Listener
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 LIES = {
     "X-Forwarded-For": "203.0.113.9",

@@ -9,7 +9,7 @@ from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
 from wsroute.dataplane.ir import RouteRef
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 OWNERS = {"a.example.com": "team-a", "*.example.org": "team-b", "xn--bcher-kva.example.com": "team-c"}
 

@@ -9,7 +9,7 @@ from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
 from wsroute.dataplane.ir import PathMatch, RouteRef
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 
 async def test_a_prefix_takes_whole_path_elements() -> None:

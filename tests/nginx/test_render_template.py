@@ -24,7 +24,7 @@ from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed
 from wsroute.nginx.render import render
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 WHOLE = """
 worker_processes  {{ worker_processes }};

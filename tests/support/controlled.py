@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsroute.controller.runtime import REQUEST_SECONDS, Operator
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 from wsroute.dataplane.bundle import unpack
+from wsroute.dataplane.shards import FORMAT
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import (
     BALANCERS,
@@ -73,7 +75,7 @@ class World:
     async def get(self, resource: Resource, name: str) -> Json:
         return await self.client.get(resource, namespace=self.namespace, name=name)
 
-    async def balancer(self, *, replicas: int = 2, **fields: Any) -> None:
+    async def balancer(self, *, replicas: int = 2, data_plane: str = "Static", **fields: Any) -> None:
         """A balancer with some fields of its spec, its Deployment and its pods, which have loaded nothing yet."""
         selector = {"app": "balancer"}
         container = {"name": "nginx", "image": "nginx"}
@@ -87,7 +89,7 @@ class World:
             BALANCERS,
             "shared",
             spec={
-                "dataPlane": "Static",
+                "dataPlane": data_plane,
                 "reload": {"minInterval": "0s", "maxDrainingGenerations": 64},
                 "deploymentRef": {"name": "balancer"},
                 "listeners": [{"name": "ws", "port": 8080, "protocol": "HTTP"}],
@@ -213,7 +215,7 @@ class Agent:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
-        self.said = Acknowledgement("", 0, 0, "1.31.3", ipv6=True)
+        self.said = Acknowledgement("", 0, 0, "1.31.3", ipv6=True, formats=(FORMAT,))
         self.loaded: list[str] = []
         self.refuses = ""
         """A text; a version whose file holds it is refused."""
@@ -224,14 +226,26 @@ class Agent:
         following = await self.world.config_map("shared-nginx-next")
         aim, source = self._aim(nginx, following)
         if aim in ("", self.said.version) or source is None:
+            await self._look_at_tables(nginx)
             return
         text = unpack(source.get("data") or {}, {}, expected_digest=annotation_of(source, names.DIGEST_ANNOTATION))
         if self.refuses and self.refuses in text:
             failure = Failure(aim, "test", f"nginx: [emerg] {self.refuses}")
-            said = Acknowledgement(self.said.version, 1, 0, "1.31.3", ipv6=True, failure=failure)
+            said = replace(self.said, epoch=1, failure=failure)
         else:
-            said = Acknowledgement(aim, 1, 0, "1.31.3", ipv6=True)
+            said = replace(self.said, version=aim, epoch=1, failure=None)
         await self._say(said)
+        self.loaded.append(said.version)
+
+    async def _look_at_tables(self, nginx: Json | None) -> None:
+        """Take in all that there is, where the version in force looks anything up."""
+        newest = 0
+        if annotation_of(nginx, names.TABLE_FORMAT_ANNOTATION):
+            selector = f"{names.ROLE_LABEL}={names.ROLE_TABLE}"
+            found = await self.world.client.list(CONFIG_MAPS, namespace=self.world.namespace, label_selector=selector)
+            newest = max((int(part["metadata"]["resourceVersion"]) for part in found.items), default=0)
+        if newest != self.said.table:
+            await self._say(replace(self.said, table=newest))
 
     def _aim(self, nginx: Json | None, following: Json | None) -> tuple[str, Json | None]:
         refused = self.said.failure.version if self.said.failure is not None else ""
@@ -256,7 +270,6 @@ class Agent:
             manager=f"wsroute-agent-{self.name}",
         )
         self.said = said
-        self.loaded.append(said.version)
         if first and said.version:
             ready = {"type": "Ready", "status": "True"}
             await self.world.apply(PODS, self.name, subresource="status", status={"conditions": [ready]})

@@ -15,15 +15,29 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.dynamic import Pusher, shell_of, table_of
 from tests.support.waiting import until
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.render import bootstrap, render
+from wsroute.nginx.script import SCRIPT
 
 DEADLINE: Final = 15.0
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What an nginx does with a configuration of the Static data plane: with ``dynamic`` its routes become a table."""
+
+    dynamic: bool = False
+
+
+CHOSEN: Final = Chosen()
+"""The data plane of the test that runs (``tests/nginx/conftest.py``)."""
 
 
 def nginx_binary() -> str:
@@ -65,6 +79,7 @@ def make_paths(folder: Path) -> Paths:
     paths = Paths(conf=str(folder / "conf"), run=str(folder / "run"))
     Path(paths.conf).mkdir()
     Path(paths.temporary).mkdir(parents=True)
+    Path(paths.script(SCRIPT.name)).write_text(SCRIPT.text, encoding="utf-8")
     return paths
 
 
@@ -90,7 +105,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _accepts_nothing(worker: int) -> bool:
+def accepts_nothing(worker: int) -> bool:
     """Is a worker gone, or does it only drain?"""
     try:
         return b"shutting down" in Path(f"/proc/{worker}/cmdline").read_bytes()
@@ -108,6 +123,7 @@ class Nginx:
         self._stdout = folder / "stdout"
         self._stderr = folder / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
+        self.pusher = Pusher(self.ask_admin)
 
     @property
     def pid(self) -> int:
@@ -132,11 +148,12 @@ class Nginx:
         """nginx's own messages so far."""
         return Path(self.paths.error_log).read_text(encoding="utf-8")
 
-    def ask_admin(self, path: str) -> tuple[int, str]:
-        """Status and body of a GET on the admin socket."""
+    def ask_admin(self, path: str, *, body: str | None = None) -> tuple[int, str]:
+        """Status and body of a GET on the admin socket, or of a POST with a body."""
         connection = _UnixConnection(self.paths.admin_socket)
         try:
-            connection.request("GET", path, headers={"Connection": "close"})
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, body=body, headers={"Connection": "close"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
@@ -153,16 +170,24 @@ class Nginx:
         assert not self._died(), self._stderr.read_text()
 
     def load(self, configuration: Configuration) -> None:
-        """Start it with a configuration, or reload it; returns once no worker answers with another version."""
+        """Start it with a configuration, or reload it; returns once no worker answers with another version. With the
+        Dynamic data plane the routes follow as a table, and there is no reload unless the rest changes."""
+        if CHOSEN.dynamic:
+            self._load(shell_of(configuration))
+            self.pusher.push(table_of(configuration))
+        else:
+            self._load(configuration)
+
+    def _load(self, configuration: Configuration) -> None:
         rendered = render(configuration, self.paths, options=self.options)
         if self._process is None:
             self.start(rendered.text, rendered.version)
-        else:
+        elif rendered.version != self.version or configuration.shell is None:
             self._write(rendered.text, rendered.version)
             old = self.workers()
             os.kill(self.pid, signal.SIGHUP)
             wait_until(lambda: self._answers(rendered.version), "a new worker answers")
-            wait_until(lambda: all(_accepts_nothing(pid) for pid in old), "the old workers stop listening")
+            wait_until(lambda: all(accepts_nothing(pid) for pid in old), "the old workers stop listening")
 
     def start_bootstrap(self) -> None:
         """Start it with the configuration before the first version."""

@@ -128,6 +128,7 @@ class SmallWorld:
 
     def say(self, *pods: str, version: str, **more: Any) -> None:
         """Have agents acknowledge."""
+        more.setdefault("formats", (1,))
         for pod in pods:
             self.said[pod] = Acknowledgement(version, 1, 3, "1.31.3", ipv6=True, **more)
         data = {pod: said.to_json() for pod, said in self.said.items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from wsroute.agent.decide import PublicationError, parse_number
+from wsroute.balancer.table_client import MAX_KEY, MAX_VALUE
 from wsroute.dataplane import names, shards
 from wsroute.dataplane.dictionary import GROUP, Entries, group_value, host_entries, mark
 
@@ -142,4 +143,6 @@ def _line(text: str, place: shards.Place) -> Line:
         name, entries = group.name, {GROUP + group.name: group_value(group)}
     if shards.shard_index(name, place.count) != place.index:
         raise PartError(f"{name} belongs into another part.")
+    if any(len(key) > MAX_KEY or len(value) > MAX_VALUE for key, value in entries.items()):
+        raise PartError(f"{name} is too much for nginx: a path of it is too long, or it has too many endpoints.")
     return Line(entries, int(mark(entries), 16))

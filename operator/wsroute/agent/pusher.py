@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK: Final = 200
 """Entries of one request: nginx does nothing else meanwhile, for some milliseconds."""
+
+CHUNK_SIZE: Final = 512 * 1024
+"""Characters of one request, unless one entry alone has more."""
 
 RECONSIDER: Final = 1.0
 """Seconds between two looks at what is not believed yet."""
@@ -218,20 +221,20 @@ class TablePusher:
 
     async def _change(self, generation: Generation, old: Content, new: Content) -> None:
         operations = new.changes_from(old)
-        chunks = _chunks(operations) or [[]]
+        requests = chunks(operations) or [[]]
         # After each chunk the table is one that every handshake may see (``dictionary.diff``), and has a mark.
-        before = old.entries() if len(chunks) > 1 else {}
+        before = old.entries() if len(requests) > 1 else {}
         mark = old.mark
-        for chunk in chunks[:-1]:
-            following = mark_after(mark, before, chunk)
-            await self._nginx.change(generation, chunk, old=mark, new=following)
+        for request in requests[:-1]:
+            following = mark_after(mark, before, request)
+            await self._nginx.change(generation, request, old=mark, new=following)
             mark = following
-        await self._nginx.change(generation, chunks[-1], old=mark, new=new.mark)
+        await self._nginx.change(generation, requests[-1], old=mark, new=new.mark)
 
     async def _push(self, generation: Generation, content: Content) -> None:
         await self._nginx.clear(generation)
-        for chunk in _chunks([("s", key, value) for key, value in content.entries().items()]):
-            await self._nginx.add(generation, chunk)
+        for request in chunks(("s", key, value) for key, value in content.entries().items()):
+            await self._nginx.add(generation, request)
         await self._nginx.flip(generation, content.mark)
 
     async def _clear(self, generation: Generation) -> None:
@@ -250,8 +253,18 @@ class TablePusher:
             self._changed()
 
 
-def _chunks(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
-    return [operations[start : start + CHUNK] for start in range(0, len(operations), CHUNK)]
+def chunks(operations: Iterable[Operation]) -> list[list[Operation]]:
+    """The operations in the same order, by the requests in which they go out."""
+    found: list[list[Operation]] = []
+    size = 0
+    for operation in operations:
+        own = sum(map(len, operation))
+        if not found or len(found[-1]) == CHUNK or size + own > CHUNK_SIZE:
+            found.append([])
+            size = 0
+        found[-1].append(operation)
+        size += own
+    return found
 
 
 def _outcome(error: TableError) -> Outcome:

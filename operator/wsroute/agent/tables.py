@@ -5,10 +5,12 @@
    ConfigMaps vanish: a part that is not needed any more is emptied by the operator, never deleted.
 2. Where nginx has the table that it was told last, it is told what has changed.
 3. Where it has another one or none, or was started anew, it is told everything, in the generation that does not serve.
-4. What it did not take is tried again after a rest, or once something else is published.
+4. What it did not take is tried again after a rest, or once something else is published. Meanwhile endpoints change
+   all the same where there are any: nobody's sockets go to addresses that are somebody else's by now because another
+   team's routes have no room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -72,17 +74,34 @@ class Content:
             come += [line for text, line in wanted.items() if text not in known]
         return diff(merged(gone), merged(come))
 
+    def with_endpoints_of(self, new: "Content") -> "Content":
+        """This table with the endpoints that another one has for the same groups."""
+        fresh = {key: (text, line) for text, line in _groups(new) for key in line.entries}
+        lines = dict(fresh.get(key, (text, line)) for text, line in _groups(self) for key in line.entries)
+        number = sum(line.number for line in lines.values()) % MODULUS
+        groups = Part(uid="", epoch=0, version=0, place=(GROUPS, 0), count=1, lines=lines, number=number)
+        hosts = {place: part for place, part in self.parts.items() if place[0] == HOSTS}
+        return Content({**hosts, groups.place: groups})
+
     def includes(self, part: Part) -> bool:
         """Whether this table says what a part says."""
         own = self.parts.get(part.place)
         return own is not None and (own is part or own.lines.keys() == part.lines.keys())
 
 
+def _groups(content: Content) -> Iterator[tuple[str, Line]]:
+    """The lines of all groups, each of which gives one entry."""
+    for (family, _), part in content.parts.items():
+        if family == GROUPS:
+            yield from part.lines.items()
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """nginx did not take a table, named by its mark, at a time (seconds of a monotonic clock)."""
+    """nginx did not take these tables, named by their marks: the newest, and what could be had of it. ``at`` is seconds
+    of a monotonic clock."""
 
-    mark: str
+    marks: frozenset[str]
     words: str
     at: float
 
@@ -141,7 +160,8 @@ class Tables:
 
     def refuse(self, content: Content, words: str, *, now: float) -> "Tables":
         """nginx does not take a table and goes on with the one that it has."""
-        return replace(self, refusal=Refusal(content.mark, words, now), untidy=True, ask_at=now)
+        before = self.refusal.marks if self.refusal is not None and content is not self.wanted else frozenset()
+        return replace(self, refusal=Refusal(before | {content.mark}, words, now), untidy=True, ask_at=now)
 
     def take(self, content: Content, generation: Generation) -> "Tables":
         """nginx has a table now, in this generation."""
@@ -153,9 +173,9 @@ class Tables:
             pushed=content,
             anew=self.anew and not flipped,
             untidy=self.untidy or flipped,
-            # A whole table that has no room is not tried again with each change.
-            refusal=self.refusal if self.anew and not flipped else None,
-        )
+            # A whole table that has no room is not tried again with each change, nor is one that was taken in part.
+            refusal=self.refusal if (self.anew and not flipped) or content is not self.wanted else None,
+        ).confirm()
 
     def tidy(self, *, now: float) -> "Tables":
         """The generation that does not serve is empty."""
@@ -164,7 +184,8 @@ class Tables:
     def confirm(self) -> "Tables":
         """What nginx has is what is wanted, perhaps told by an agent before us."""
         if self.wanted is not None and self.stand is not None and self.stand.mark == self.wanted.mark:
-            return replace(self, pushed=self.wanted, refusal=None)
+            # Where it may have lost a part of that, the whole one still waits for room.
+            return replace(self, pushed=self.wanted, refusal=self.refusal if self.anew else None)
         return self
 
     # ── What to say ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -251,9 +272,14 @@ def decide(tables: Tables, *, now: float) -> Ask | Change | Push | Clear | Wait:
         refusal = tables.refusal if tables.refusal is not None and now < tables.refusal.at + REST else None
         if (tables.anew or tables.pushed is None) and refusal is None:
             return Push(other, wanted)
-        refused = refusal is not None and refusal.mark == wanted.mark
-        if tables.pushed is not None and tables.pushed is not wanted and stand.live and not refused:
-            return Change(stand.live, tables.pushed, wanted)
+        pushed = tables.pushed
+        if pushed is not None and pushed is not wanted and stand.live:
+            refused = refusal.marks if refusal is not None else frozenset()
+            if wanted.mark not in refused:
+                return Change(stand.live, pushed, wanted)
+            possible = pushed.with_endpoints_of(wanted)
+            if possible.mark not in {pushed.mark, *refused}:
+                return Change(stand.live, pushed, possible)
         if tables.untidy and (tables.pushed is not None or refusal is not None):
             return Clear(other)
     pause = tables.ask_at - now

@@ -3,7 +3,6 @@
 What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass after a small change costs little.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,8 +17,11 @@ from wsroute.controller.givens import Givens, read_givens
 from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.plan import NOTHING, BalancerPlan, Write, differing
 from wsroute.controller.quarantine import Settled
+from wsroute.controller.tables import Tables, empty_tables, find_tables, keep_tables, plan_tables
 from wsroute.dataplane import names
+from wsroute.dataplane.build_table import build_table
 from wsroute.dataplane.main_template import describe_unusable
+from wsroute.dataplane.shards import FORMAT
 from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
@@ -60,6 +62,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     move = stay(given) if made is None or node.spec is None else advance(given, made, terms_of(node.spec))
     if made is not None and made.unusable:
         problem = describe_unusable(made.unusable)
+    tables = _tables(given)
     # While it is not known which routes there are, no host counts as given up.
     remembered = _state_write(given, state if known and node.spec else None)
     return BalancerPlan(
@@ -70,7 +73,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         refused_template=state.refused_template,
         held=given.trust.explain() if known else given.trust.explain_freeze(),
         decision=move.decision,
-        stages=_apart((*remembered, *move.writes)),
+        stages=_in_order(remembered, tables, move.writes),
         restart=restarting.restart(node, move.step) if move.step is not None else None,
         agents=Write(generated.wanted_agents(given.own), given.agents),
         gone=_gone(given),
@@ -80,6 +83,8 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         in_force_since=given.published.in_force_since,
         released=move.released,
         waiting=move.waiting,
+        tables=tables.view if node.spec is not None and node.spec.is_dynamic else None,
+        left_out=tables.left_out,
         backlog=move.backlog,
         certified=certified,
         refusals=settled.refusals,
@@ -108,6 +113,9 @@ def _aim(given: Givens, asked: str | None, state: BalancerState) -> _Aim | Refus
     wished = making.wish(node, given.said, asked, given.certified.tls, memo, given.parts)
     if wished is None:
         return _NO_AIM
+    unable = _unable(given)
+    if unable:
+        return _Aim(obstacle=unable)
     settled: Settled | None = None
     made: Made | None = None
     obstacle = ""
@@ -120,14 +128,44 @@ def _aim(given: Givens, asked: str | None, state: BalancerState) -> _Aim | Refus
     return making.refused_template(given.pods, asked, memo) or _Aim(settled, made, obstacle)
 
 
-def _apart(writes: Iterable[Write]) -> tuple[tuple[Write, ...], ...]:
-    """Each write in a stage of its own."""
-    return tuple((write,) for write in writes)
+def _unable(given: Givens) -> str:
+    """Why the pods could make nothing of what they would get; empty when they can."""
+    spec = given.node.spec
+    if spec is not None and spec.is_dynamic:
+        for pod in given.pods:
+            if pod.ready and pod.said is not None and FORMAT not in pod.said.formats:
+                return (
+                    f"The agent of pod {pod.name} can't read tables of format {FORMAT}, as dataPlane Dynamic needs, "
+                    "and the pods serve what they served before: give the Deployment the agent of the operator's "
+                    "release, or use dataPlane Static."
+                )
+    return ""
+
+
+def _tables(given: Givens) -> Tables:
+    """The tables that should stand: for as long as any pod may look anything up in them."""
+    node, own = given.node, given.own
+    known = find_tables(own, given.snapshot.config_maps)
+    if node.spec is None or not given.knows_routes:
+        return keep_tables(own, known, epoch=given.epoch)
+    if node.spec.is_dynamic or any(pod.said is not None and pod.said.table for pod in given.pods):
+        memo = given.memo.tables
+        if memo.built is None or memo.built[0] is not node:
+            memo.built = (node, build_table(node, memo=given.parts))
+        return plan_tables(own, memo.built[1], known, memo, epoch=given.epoch)
+    return empty_tables(own, known, epoch=given.epoch)
+
+
+def _in_order(state: tuple[Write, ...], tables: Tables, file: tuple[Write, ...]) -> tuple[tuple[Write, ...], ...]:
+    """What goes out together. A host is served only once it is on record whose it is, so the state comes first; tables
+    wait for no reload, and a file that looks something up comes after what it may find."""
+    first, *others = tables.endpoints or ((),)
+    stages = ((*state, *first), *others, *tables.hosts, *((write,) for write in file), tables.emptied)
+    return tuple(stage for stage in stages if stage)
 
 
 def _state_write(given: Givens, state: BalancerState | None) -> tuple[Write, ...]:
-    """The state comes before what follows from it: a host is served only once it is on record whose it is. ``state`` is
-    None where it must stay as it is."""
+    """``state`` is None where it must stay as it is."""
     own, epoch = given.own, given.epoch
     known = given.map_named(names.state_name(own.name))
     if state is not None:

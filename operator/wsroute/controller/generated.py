@@ -1,7 +1,7 @@
 """The generated ConfigMaps of a balancer: what they say, what they should say, and whether that is the same. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from wsroute.cluster.balancer_state import STATE_KEYS
@@ -13,7 +13,9 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
 from wsroute.dataplane.ir import Configuration
+from wsroute.dataplane.shards import FORMAT
 from wsroute.nginx.render import Rendered
+from wsroute.nginx.script import SCRIPT
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 """The label by which people find out whose an object is."""
@@ -23,12 +25,14 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
     the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), what it was made for
-    (``MADE_FOR_ANNOTATION``), and the files of certificates that it names (``CERTIFICATES_ANNOTATION``)."""
+    (``MADE_FOR_ANNOTATION``), the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``), and the files of
+    certificates that it names (``CERTIFICATES_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
     made_for: str
+    table_format: str = ""
     certificates: str = ""
 
 
@@ -55,15 +59,13 @@ class Wanted:
 
 def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
-    ports = sorted({listener.port for listener in configuration.listeners})
+    ports = " ".join(str(port) for port in sorted({listener.port for listener in configuration.listeners}))
     files = {file for listener in configuration.listeners if listener.tls is not None for file in listener.tls.files}
-    return File(
-        pack(rendered.text),
-        " ".join(str(port) for port in ports),
-        rendered.structure,
-        made_for,
-        " ".join(sorted(files)),
-    )
+    file = File(pack(rendered.text), ports, rendered.structure, made_for, certificates=" ".join(sorted(files)))
+    if configuration.shell is None:
+        return file
+    beside = replace(file.bundle, data={**file.bundle.data, SCRIPT.name: SCRIPT.text})
+    return replace(file, bundle=beside, table_format=str(FORMAT))
 
 
 def wanted_in_force(
@@ -171,6 +173,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.MADE_FOR_ANNOTATION: file.made_for,
         names.CERTIFICATES_ANNOTATION: file.certificates,
         names.EPOCH_ANNOTATION: str(epoch),
+        **({names.TABLE_FORMAT_ANNOTATION: file.table_format} if file.table_format else {}),
     }
 
 
@@ -217,6 +220,20 @@ def create_body(wanted: Wanted) -> dict[str, Any]:
     """An empty object with our labels. Its content is applied afterwards, so that it has one field manager."""
     metadata = {"namespace": wanted.key.namespace, "name": wanted.key.name, "labels": dict(wanted.labels)}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def whole_body(wanted: Wanted, known: ConfigMap | None) -> dict[str, Any]:
+    """The object with all its content, to be made, or to take the place of the version of it that we last saw; labels
+    and annotations of others stay."""
+    metadata: dict[str, Any] = {"namespace": wanted.key.namespace, "name": wanted.key.name}
+    labels, annotations = dict(wanted.labels), dict(wanted.annotations)
+    if known is not None:
+        labels, annotations = {**known.labels, **labels}, {**known.annotations, **annotations}
+        metadata["uid"] = known.meta.uid
+        if known.meta.version >= 0:
+            metadata["resourceVersion"] = str(known.meta.version)
+    metadata |= {"labels": labels, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(wanted.data)}
 
 
 def is_ours(known: ConfigMap, wanted: Wanted) -> bool:
@@ -314,5 +331,6 @@ def read_file(config_map: ConfigMap) -> File:
         annotations.get(names.LISTENER_PORTS_ANNOTATION, ""),
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
         annotations.get(names.MADE_FOR_ANNOTATION, ""),
+        annotations.get(names.TABLE_FORMAT_ANNOTATION, ""),
         annotations.get(names.CERTIFICATES_ANNOTATION, ""),
     )

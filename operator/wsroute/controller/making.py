@@ -9,7 +9,7 @@ from wsroute import __version__
 from wsroute.api.conditions import Problem
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key
-from wsroute.cluster.quarantine import Refusals
+from wsroute.cluster.quarantine import NO_REFUSALS, Refusals
 from wsroute.controller import generated, refusal
 from wsroute.controller.certifying import CertificateMemo
 from wsroute.controller.generated import File
@@ -18,6 +18,7 @@ from wsroute.controller.quarantine import NoRoomError, Settled, View, settle
 from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Owing
 from wsroute.controller.standing import StandingMemo
+from wsroute.controller.tables import TableMemo
 from wsroute.controller.versions import Versions
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
@@ -25,6 +26,7 @@ from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed, describe_refused, find_main_template, still_refused
+from wsroute.dataplane.shell import build_shell
 from wsroute.dataplane.withholding import Withheld, withhold
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
@@ -78,6 +80,7 @@ class BalancerMemo:
     versions: Versions = field(default_factory=Versions)
     state: StateMemo = field(default_factory=StateMemo)
     standing: StandingMemo = field(default_factory=StandingMemo)
+    tables: TableMemo = field(default_factory=TableMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
     certificates: CertificateMemo = field(default_factory=CertificateMemo)
 
@@ -141,7 +144,12 @@ def wish(
         and {listener.name: listener.tls for listener in known[1].listeners if listener.tls is not None} == tls
     ):
         return known[1]
-    wished = build_configuration(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts)
+    if node.spec.is_dynamic:
+        bare = replace(node, accepted=(), rejected=())
+        empty = build_configuration(bare, ipv6=ipv6, main_template=template, tls=tls)
+        wished = replace(empty, shell=build_shell(node.spec))
+    else:
+        wished = build_configuration(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts)
     memo.wished = (node, known[1] if known is not None and known[1] == wished else wished)
     return memo.wished[1]
 
@@ -217,6 +225,9 @@ def settle_refusals(
     parts: Memo,
 ) -> Settled:
     """What follows from all refusals so far. Raises EmitError."""
+    if node.spec is not None and node.spec.is_dynamic:
+        # No route's text is in the file: none is at fault, and what one was refused for elsewhere counts no more.
+        return Settled(NO_REFUSALS, Withheld(), ())
     view = View(
         node=node,
         wished=wished,

@@ -13,6 +13,7 @@ from wsroute.controller import generated
 from wsroute.controller.budget import Reload, to_text
 from wsroute.controller.certifying import Certified
 from wsroute.controller.generated import Wanted
+from wsroute.controller.published_tables import TableView
 from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
@@ -67,6 +68,10 @@ class BalancerPlan:
     released: Released | None
     waiting: frozenset[RouteRef] | None
     """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
+    tables: TableView | None
+    """How far the tables of a Dynamic balancer are; None for another one, and while nothing is wanted of them."""
+    left_out: frozenset[RouteRef]
+    """The routes for which these have no room."""
     backlog: str
     certified: Certified
     """What the Secrets with certificates come to. Their writes go out first of all."""

@@ -1,6 +1,7 @@
 """How far a balancer's pods are with the present state of the balancer and of each route. Pure."""
 
 from dataclasses import replace
+from typing import Protocol
 
 from wsroute.cluster.objects import Key
 from wsroute.controller.plan import BalancerPlan
@@ -10,8 +11,25 @@ from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
 
 
-class Progress:
-    """How far a balancer's pods are with the present state of the balancer and of each route.
+class Progress(Protocol):
+    """How far a balancer's pods are with the present state of the balancer and of each route."""
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal for two passes over one graph in which nothing else is to be said of any pod."""
+        ...
+
+    def of_balancer(self) -> RolloutView:
+        """With the balancer as a whole."""
+        ...
+
+    def of_route(self, route: Key) -> RolloutView:
+        """With one route."""
+        ...
+
+
+class FileProgress:
+    """How far the pods are where routes stand in their file.
 
     A ready pod is current with a route when the version that it acknowledged serves the route as the desired one does.
     Endpoints that it has yet to learn of don't count against it, unless it has fallen silent.

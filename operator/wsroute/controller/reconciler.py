@@ -18,12 +18,14 @@ from wsroute.controller.certifying import NOTHING_SEEN, Sights
 from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.making import BalancerMemo
 from wsroute.controller.plan import BalancerPlan
-from wsroute.controller.progress import Progress
+from wsroute.controller.progress import FileProgress, Progress
 from wsroute.controller.statuses import StatusKey, Target, balancer_target, route_target
+from wsroute.controller.table_progress import TableProgress
+from wsroute.controller.versions import Versions
 from wsroute.graph.build import build_graph
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
-from wsroute.graph.model import Graph, GraphSettings
+from wsroute.graph.model import Graph, GraphSettings, RouteNode
 
 NOBODY_BLOCKED: Final[Mapping[Key, str]] = MappingProxyType({})
 
@@ -126,7 +128,7 @@ def status_targets(
     """What the statuses of all routes and balancers ought to say. What did not change is the same object as before:
     each target, and the whole when that holds for all of them. ``blocked`` says of balancers what stands in the way of
     writing their ConfigMaps."""
-    progress = {key: Progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
+    progress = {key: _progress(plan, memo.balancers[key].versions, memo.statuses) for key, plan in result.plans.items()}
     plans = result.plans.items()
     signature = [
         (
@@ -144,14 +146,24 @@ def status_targets(
     ]
     if memo.told is not None and memo.told[0] is result.graph and memo.told[1] == signature:
         return memo.told[2]
-    targets: dict[StatusKey, Target] = {}
     nobody = RolloutView(0, 0, 0)
-    for key, route in result.graph.routes.items():
+
+    def target_of(key: Key, route: RouteNode) -> Target:
         serving = progress.get(route.balancer) if route.balancer is not None else None
         view = serving.of_route(key) if serving is not None else nobody
-        targets[StatusKey(Kind.ROUTE, key)] = memo.statuses.get(
-            (Kind.ROUTE, key), (route, view), partial(route_target, route, view)
-        )
+        return memo.statuses.get((Kind.ROUTE, key), (route, view), partial(route_target, route, view))
+
+    routes = result.graph.routes
+    same = memo.told is not None and memo.told[1] == signature
+    if memo.told is not None and same:
+        # Nothing else is to be said of any pod: what there is to say of a route follows from the route.
+        known, before = memo.told[0].routes, memo.told[2]
+        targets = {
+            (status := StatusKey(Kind.ROUTE, key)): before[status] if known.get(key) is route else target_of(key, route)
+            for key, route in routes.items()
+        }
+    else:
+        targets = {StatusKey(Kind.ROUTE, key): target_of(key, route) for key, route in routes.items()}
     for key, plan in result.plans.items():
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
@@ -162,6 +174,13 @@ def status_targets(
             ),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
-    memo.statuses.end_pass()
+    if not same:
+        memo.statuses.end_pass()
     memo.told = (result.graph, signature, targets)
     return targets
+
+
+def _progress(plan: BalancerPlan, versions: Versions, memo: Memo) -> Progress:
+    if plan.tables is None:
+        return FileProgress(plan, versions, memo)
+    return TableProgress(plan, plan.tables, versions)

@@ -139,6 +139,8 @@ def _alone_while_refused(
 
 def _cause(base: str, version: str, desired: Configuration, means: Means) -> Cause | None:
     """What makes the change necessary; None when the file that stands is damaged, and so has to be replaced."""
+    if desired.shell is not None:
+        return Cause.CONFIGURATION  # no endpoint stands in it, and none that leaves has to wait for it
     known = means.versions.get(base)
     if known is not None:
         if removes(known.configuration, desired):

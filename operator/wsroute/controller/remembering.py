@@ -1,14 +1,18 @@
 """What the operator remembers of a balancer, between its ConfigMap and the pass. Pure but for its memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from wsroute.api.values import DNS_LABEL, host_fault
 from wsroute.cluster.balancer_state import HOSTS_KEY, BalancerState, HostClaim, Reading, read_state, write_state
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller import generated
+from wsroute.controller.published_tables import HOSTS
+from wsroute.controller.tables import Known, find_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.bundle import Bundle, BundleError, unpack
+from wsroute.dataplane.shards import TABLE_KEY, ShardError, parse_hosts
+from wsroute.dataplane.table import HostRecord
 from wsroute.nginx.served import served_hosts
 
 
@@ -21,6 +25,7 @@ class StateMemo:
     def __init__(self) -> None:
         self._read: tuple[Mapping[str, str], Reading] | None = None
         self._served: tuple[Bundle, Mapping[str, HostClaim]] | None = None
+        self._looked_up: tuple[tuple[str, ...], Mapping[str, HostClaim]] | None = None
         self._completed: tuple[BalancerState, Mapping[str, HostClaim], BalancerState] | None = None
         self._written: tuple[BalancerState, Mapping[str, str]] | None = None
 
@@ -28,7 +33,7 @@ class StateMemo:
         """The state as it stands.
 
         When its ConfigMap was deleted, or spoiled by a hand, nobody shall lose a host to somebody who only waited for
-        it: then the hosts of the version in force belong to those that are served there.
+        it: then the hosts of the version in force, or of its tables, belong to those that are served there.
         """
         namespace, name = balancer
         known = generated.ours(maps.get(Key(namespace, names.state_name(name))), balancer)
@@ -39,7 +44,12 @@ class StateMemo:
         if whole:
             return state
         nginx = generated.ours(maps.get(Key(namespace, names.nginx_name(name))), balancer)
-        served = self._hosts_in_force(nginx) if nginx is not None else {}
+        if nginx is None:
+            served: Mapping[str, HostClaim] = {}
+        elif names.TABLE_FORMAT_ANNOTATION in nginx.annotations:
+            served = self._hosts_in_tables(find_tables(balancer, maps))
+        else:
+            served = self._hosts_in_force(nginx)
         if self._completed is None or self._completed[0] is not state or self._completed[1] is not served:
             self._completed = (state, served, replace(state, hosts={**served, **state.hosts}))
         return self._completed[2]
@@ -68,3 +78,22 @@ class StateMemo:
             }
             self._served = (bundle, hosts)
         return self._served[1]
+
+    def _hosts_in_tables(self, known: Known) -> Mapping[str, HostClaim]:
+        texts = tuple(
+            part.data.get(TABLE_KEY, "")
+            for (family, _), part in sorted(known.items(), key=lambda item: item[0])
+            if family == HOSTS.family
+        )
+        if self._looked_up is None or self._looked_up[0] != texts:
+            found = [host for text in texts for host in _hosts_of(text)]
+            owners = {host.host: HostClaim(host.paths[0].route.namespace) for host in found if host.paths}
+            self._looked_up = (texts, owners)
+        return self._looked_up[1]
+
+
+def _hosts_of(text: str) -> Iterable[HostRecord]:
+    try:
+        return parse_hosts(text)
+    except ShardError:
+        return ()

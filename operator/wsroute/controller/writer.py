@@ -1,8 +1,10 @@
 """Writes generated ConfigMaps: only ours, only what differs, only on the version that we last saw. With strategy
 Restart also one annotation of a Deployment's pod template.
 
-An object is made empty and labelled first, by ``create``, which fails when one of that name exists: so nothing of
-somebody else's is ever adopted. Its content follows by server-side apply with uid and resourceVersion as preconditions.
+An object is made by ``create``, which fails when one of that name exists: so nothing of somebody else's is ever
+adopted. It is empty and labelled then, and its content follows by server-side apply with uid and resourceVersion as
+preconditions. A part of a table, where each millisecond counts, is made with its content and replaced as a whole under
+the same preconditions: for the API server that is a fifth less work.
 """
 
 import logging
@@ -13,9 +15,9 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.parse import parse_config_map
 from wsroute.controller.feed import Feed
-from wsroute.controller.generated import Wanted, apply_body, create_body, is_ours, stands
+from wsroute.controller.generated import Wanted, apply_body, create_body, is_ours, stands, whole_body
 from wsroute.controller.restarting import Restart, restart_body
-from wsroute.dataplane.names import FIELD_MANAGER
+from wsroute.dataplane.names import FIELD_MANAGER, ROLE_TABLE
 from wsroute.kube.port import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -131,8 +133,10 @@ class Writer:
         return outcome
 
     async def _write(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:
+        if wanted.role == ROLE_TABLE:
+            return await self._replace(wanted, known)
         if known is None:
-            created = await self._create(wanted)
+            created = await self._create(wanted, create_body(wanted))
             if isinstance(created, Outcome):
                 return created
             known = created
@@ -146,15 +150,29 @@ class Writer:
         self._feed.wrote(Kind.CONFIG_MAP, answer)
         return Outcome.WRITTEN
 
-    async def _ensure(self, wanted: Wanted) -> Outcome:
-        created = await self._create(wanted)
-        return created if isinstance(created, Outcome) else Outcome.WRITTEN
-
-    async def _create(self, wanted: Wanted) -> ConfigMap | Outcome:
-        """An empty object of ours, or why there is none."""
+    async def _replace(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:
+        body = whole_body(wanted, known)
+        if known is None:
+            created = await self._create(wanted, body)
+            return created if isinstance(created, Outcome) else Outcome.WRITTEN
         self._assert_leading()
         try:
-            answer = await self._client.create(CONFIG_MAPS, create_body(wanted))
+            answer = await self._client.update(CONFIG_MAPS, body)
+        except (ConflictError, NotFoundError):
+            await self._look(wanted)
+            return Outcome.CONFLICT
+        self._feed.wrote(Kind.CONFIG_MAP, answer)
+        return Outcome.WRITTEN
+
+    async def _ensure(self, wanted: Wanted) -> Outcome:
+        created = await self._create(wanted, create_body(wanted))
+        return created if isinstance(created, Outcome) else Outcome.WRITTEN
+
+    async def _create(self, wanted: Wanted, body: Json) -> ConfigMap | Outcome:
+        """A new object of ours, or why there is none."""
+        self._assert_leading()
+        try:
+            answer = await self._client.create(CONFIG_MAPS, body)
         except ConflictError:
             existing = await self._look(wanted)
             if existing is not None and not is_ours(existing, wanted):

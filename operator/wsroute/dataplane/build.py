@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
+from wsroute.dataplane.hosts import by_listeners
 from wsroute.dataplane.ir import (
     Balancing,
     Configuration,
@@ -99,15 +100,8 @@ def build_configuration(
 
 def _servers(host: str, fragments: list[_Fragment]) -> tuple[VirtualServer, ...]:
     """The virtual servers of a host: one for all listeners that have the same locations."""
-    by_listener: defaultdict[str, list[Location]] = defaultdict(list)
-    for fragment in fragments:
-        for listener in fragment.listeners:
-            by_listener[listener] += fragment.locations
-    listeners: defaultdict[tuple[Location, ...], list[str]] = defaultdict(list)
-    for listener, locations in sorted(by_listener.items()):
-        ordered = sorted(locations, key=lambda location: (location.path, location.match, location.route))
-        listeners[tuple(ordered)].append(listener)
-    return tuple(VirtualServer(host, tuple(names), locations) for locations, names in listeners.items())
+    served = by_listeners((fragment.listeners, fragment.locations) for fragment in fragments)
+    return tuple(VirtualServer(host, listeners, locations) for listeners, locations in served)
 
 
 def _fragment(route: RouteNode) -> _Fragment:

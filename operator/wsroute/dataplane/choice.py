@@ -17,8 +17,8 @@ _MASK: Final = 0xFFFF_FFFF
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The endpoint, as ``address:port``, and the id that the client's sticky cookie is set to; empty for none, or where
-    the client brought it."""
+    """The endpoint, as ``address:port``, and the id that the client's sticky cookie is set to; empty for none, and for
+    one of the browser's session that the client brought. One with an age counts that from the last socket."""
 
     endpoint: str
     cookie: str = ""
@@ -53,7 +53,8 @@ def choose(request: Forwarded, live: Live) -> Choice | None:
     """
     known = _known(request, live)
     if known is not None:
-        return Choice(known)
+        lasts = request.sticky is not None and request.sticky[1] > 0
+        return Choice(known, request.returning_to if lasts else "")
     groups = _eligible(request.candidates, {*live.ejected, *live.tried}) or _eligible(request.candidates, live.tried)
     if not groups:
         return None
@@ -93,14 +94,13 @@ def _group(
     stay with it when another one loses its endpoints."""
     weights = {part.group: part.weight for part in candidates}
     if number is not None:
-        group = _pick(weights, number % sum(weights.values()))
+        group = _pick(weights, mix(number) * sum(weights.values()) >> 32)
         if group in groups:
             return group, groups[group]
     shares = {group: weight for group, weight in weights.items() if group in groups}
     total = sum(shares.values())
-    if number is None:
-        number = int(live.draw() * total) if len(shares) > 1 else 0
-    group = _pick(shares, number % total)
+    share = mix(number) / 2**32 if number is not None else live.draw() if len(shares) > 1 else 0.0
+    group = _pick(shares, int(share * total))
     return group, groups[group]
 
 

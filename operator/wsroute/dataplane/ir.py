@@ -122,12 +122,27 @@ class VirtualServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Shell:
+    """What a file of the Dynamic data plane holds in place of routes, so that no route needs another file.
+
+    ``connect_timeouts`` and ``idle_timeouts`` are all that there are, in ascending order and never empty: a route gets
+    the smallest that is not below its own. ``headers`` are the names that routes may set or remove; no two differ in
+    case only.
+    """
+
+    connect_timeouts: tuple[int, ...]
+    idle_timeouts: tuple[int, ...]
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """All that one balancer serves.
 
     ``ipv6`` is true when its pods can listen on IPv6. ``trusted_proxies`` are networks in CIDR form whose forwarding
     headers are believed and extended. ``worker_processes`` None means one for each core. ``main_template`` is the text
-    of an administrator's template, not yet looked at; None means the shipped one.
+    of an administrator's template, not yet looked at; None means the shipped one. With a ``shell`` there are neither
+    upstreams nor servers: the data plane is Dynamic, and its routes are no part of the file.
     """
 
     balancer: str
@@ -139,3 +154,4 @@ class Configuration:
     upstreams: tuple[Upstream, ...]
     servers: tuple[VirtualServer, ...]
     main_template: str | None = None
+    shell: Shell | None = None

@@ -24,7 +24,7 @@ from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
 from wsroute.graph.claims import age, idle_hosts
-from wsroute.graph.conflicts import Entrants, Verdict, enter, settle, settle_changed
+from wsroute.graph.conflicts import Entrants, Settlement, Verdict, enter, settle, settle_changed
 from wsroute.graph.endpoints import EndpointRules, EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
@@ -203,12 +203,13 @@ def _contest(
     entrants = memo.get(("entrants", key), (members, quota), compete)
     idle = memo.get(("idle", key), (entrants, hosts), lambda: idle_hosts(hosts, entrants.wanted))
     standing, expires = age(hosts, idle, wall=wall)
-    verdicts, claims, _ = memo.revise(
-        ("settled", key),
-        (entrants, standing),
-        lambda: settle(entrants, standing),
-        revised=lambda before, settled: settle_changed(before[0], settled, entrants, standing),
-    )
+
+    def agree(known: Settlement | None) -> Settlement:
+        changed = settle_changed(known, entrants, standing) if known is not None else None
+        return changed or settle(entrants, standing)
+
+    settled = memo.revise(("settled", key), (entrants, standing), agree)
+    verdicts, claims = settled.verdicts, settled.claims
     return _Contest(verdicts, state if claims is hosts else replace(state, hosts=claims), expires)
 
 

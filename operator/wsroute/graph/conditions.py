@@ -49,6 +49,8 @@ class RolloutView:
     is_held: bool = False
     is_stall: bool = False
     """Whether the failure is that the pods of a version never got ready, and not nginx's refusal."""
+    trouble: str = ""
+    """What hinders a pod, in its agent's words."""
 
 
 def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
@@ -131,6 +133,8 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
     if rollout.hold:
         return Condition(kind, status=False, reason=Reason.RELOAD_HELD, message=rollout.hold)
     text = f"{current}/{ready} pods serve {what}."
+    if rollout.trouble:
+        text = f"{text} {_bounded(rollout.trouble, MAX_FAILURE)}"
     return Condition(kind, status=False, reason=Reason.PENDING, message=text)
 
 

@@ -42,8 +42,9 @@ class Entrants(NamedTuple):
 
 class Settlement(NamedTuple):
     """What became of each route, and whose the hosts are now: the very mapping as before where nothing changed.
-    ``peaceful``: each route that competes got all that it wants."""
+    ``peaceful``: each of the ``entrants`` got all that it wants."""
 
+    entrants: Entrants
     verdicts: Mapping[Key, Verdict]
     claims: Mapping[str, HostClaim]
     peaceful: bool
@@ -95,14 +96,13 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
                 problems.append(_path_conflict(path, f"spec.paths[{index}].path", older))
         verdicts[route.key] = Verdict(True, tuple(problems), tuple(hosts), tuple(paths))
     peaceful = not any(verdict.problems for key, verdict in verdicts.items() if key not in entrants.beyond)
-    return Settlement(verdicts, claims if owners.claims == claims else owners.claims, peaceful)
+    return Settlement(entrants, verdicts, claims if owners.claims == claims else owners.claims, peaceful)
 
 
-def settle_changed(
-    before: Entrants, settled: Settlement, entrants: Entrants, claims: Mapping[str, HostClaim]
-) -> Settlement | None:
-    """What :func:`settle` gives, in little time, where it is easily told: some routes are new or others than they were,
-    and nobody else wants their hosts. None where it is not. ``settled`` is what came of ``before``."""
+def settle_changed(settled: Settlement, entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement | None:
+    """What :func:`settle` gives, in little time, where it is easily told: some routes are new or others than they were
+    when something was settled last, and nobody else wants their hosts. None where it is not."""
+    before = settled.entrants
     if claims is not settled.claims or not settled.peaceful or entrants.beyond != before.beyond:
         return None
     known = {route.key: route for route in before.routes}
@@ -126,7 +126,7 @@ def settle_changed(
     if sum(claim_size(host, claim.namespace) for host, claim in together.items()) > HOSTS_LIMIT:
         return None
     verdicts = {route.key: Verdict(True, (), route.hosts, route.paths) for route in changed}
-    return Settlement({**settled.verdicts, **verdicts}, together if new else claims, peaceful=True)
+    return Settlement(entrants, {**settled.verdicts, **verdicts}, together if new else claims, peaceful=True)
 
 
 class _HostOwners:

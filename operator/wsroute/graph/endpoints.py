@@ -48,14 +48,15 @@ class EndpointSet:
     """The endpoints behind a port of a Service.
 
     ``addresses`` take new sockets, sorted and unique: the ready ones, and where none is ready those that terminate but
-    still serve. ``ready`` and ``draining`` are how many there are of these two. ``left_out`` are those that do not
-    count, by why.
+    still serve. ``returning`` are the latter where others take the new sockets: they can take a client back. ``ready``
+    and ``draining`` are how many there are of these two. ``left_out`` are those that do not count, by why.
     """
 
     addresses: tuple[Address, ...]
     ready: int
     draining: int
     left_out: tuple[Excluded, ...]
+    returning: tuple[Address, ...] = ()
 
     def explanation(self) -> str:
         """Why there are no more, as a sentence, or an empty text."""
@@ -120,7 +121,12 @@ def resolve_endpoints(
     ready = sorted({found.address for found in best.values() if found.state is _State.READY})
     draining = sorted({found.address for found in best.values() if found.state is _State.DRAINING})
     return EndpointSet(
-        addresses=tuple(ready or draining), ready=len(ready), draining=len(draining), left_out=left_out.all()
+        addresses=tuple(ready or draining),
+        ready=len(ready),
+        draining=len(draining),
+        left_out=left_out.all(),
+        # Of two pods that share an address, as on a node's network, one may be ready.
+        returning=tuple(sorted({*draining}.difference(ready))) if ready else (),
     )
 
 

@@ -6,6 +6,7 @@ same. A memo holds only what the last pass asked for, and thus never more than w
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 Result = TypeVar("Result")
@@ -46,24 +47,11 @@ class Memo:
         self._used[key] = entry
         return cast("Result", entry[1])
 
-    def revise(
-        self,
-        key: Hashable,
-        inputs: tuple[Any, ...],
-        compute: Callable[[], Result],
-        *,
-        revised: Callable[[tuple[Any, ...], Result], Result | None],
-    ) -> Result:
-        """As :meth:`get`, but ``revised`` is asked first, with the inputs of before and what they gave: it may give the
-        very result of ``compute`` in less time, or None."""
+    def revise(self, key: Hashable, inputs: tuple[Any, ...], compute: Callable[[Result | None], Result]) -> Result:
+        """The same where ``compute`` can take over parts of the result that was known for ``key``, which it is given.
+        What it comes to must not depend on that."""
         entry = self._used.get(key) or self._before.get(key)
-        if entry is None:
-            entry = (inputs, compute())
-        elif entry[0] != inputs:
-            result = revised(entry[0], cast("Result", entry[1]))
-            entry = (inputs, compute() if result is None else result)
-        self._used[key] = entry
-        return cast("Result", entry[1])
+        return self.get(key, inputs, partial(compute, None if entry is None else entry[1]))
 
     def each(
         self,

@@ -42,6 +42,15 @@ class Paths:
         return f"{self.run}/refuse.sock"
 
     @property
+    def table_state(self) -> str:
+        """Where nginx keeps the table of a Dynamic balancer over a restart."""
+        return f"{self.run}/table.json"
+
+    def script(self, name: str) -> str:
+        """A njs module, beside the versions."""
+        return f"{self.conf}/{name}"
+
+    @property
     def temporary(self) -> str:
         """The folder below which nginx keeps bodies that it must put aside."""
         return f"{self.run}/tmp"  # noqa: S108 - not the world's /tmp

@@ -23,6 +23,8 @@ from wsroute.nginx.quoting import (
     Size,
     UnixSocket,
 )
+from wsroute.nginx.script import SCRIPT
+from wsroute.nginx.shell import shell_names
 from wsroute.nginx.sizes import HashSize, hash_size, zone_kibibytes
 from wsroute.nginx.skeleton import ListenerView, MainContext, Skeleton, make_skeleton
 from wsroute.nginx.templating import ENVIRONMENT, Block, macro, source
@@ -34,11 +36,12 @@ VERSION_LENGTH: Final = 12
 """Hex digits of a version."""
 
 _HTTP: Final = ENVIRONMENT.get_template("http.conf.j2")
+_DYNAMIC: Final = ENVIRONMENT.get_template("dynamic.conf.j2")
 _BANNER: Final = macro("blocks.conf.j2", "banner")
 _REQUIRED_MAIN: Final = macro("blocks.conf.j2", "required_main")
 _BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
 _TEMPLATES: Final = hashlib.sha256(
-    "".join(source(name) for name in ("nginx.conf.j2", "http.conf.j2", "blocks.conf.j2")).encode()
+    "".join(source(f"{name}.conf.j2") for name in ("nginx", "http", "dynamic", "blocks")).encode()
 ).hexdigest()
 """What the templates were made of: another release may say other things of the same model."""
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
@@ -99,7 +102,7 @@ def render(
     upstreams, servers = configuration.upstreams, configuration.servers
     whole = memo.derived(
         "whole",
-        (configuration.listeners, tuple(upstream.name for upstream in upstreams), servers),
+        (configuration.listeners, tuple(upstream.name for upstream in upstreams), servers, configuration.shell),
         partial(_whole, configuration),
     )
     ports = tuple((listener.name, listener.port, listener.tls is not None) for listener in configuration.listeners)
@@ -156,6 +159,7 @@ def _structure(configuration: Configuration, servers: list[str]) -> tuple[str, .
                 configuration.worker_processes,
                 configuration.worker_connections,
                 configuration.main_template,
+                configuration.shell and (configuration.shell, SCRIPT.name),
             )
         ),
         *(f"{upstream.name} {upstream.balancing} {upstream.sources}" for upstream in configuration.upstreams),
@@ -201,7 +205,8 @@ def _whole(configuration: Configuration) -> _Whole:
 
 def _skeleton(configuration: Configuration, context: MainContext, paths: Paths) -> Skeleton:
     sockets = frozenset((f"unix:{paths.admin_socket}", f"unix:{paths.refuse_socket}"))
-    return make_skeleton(configuration.main_template, context, sockets)
+    counts_in_log = configuration.shell is not None
+    return make_skeleton(configuration.main_template, context, sockets, counts_in_log=counts_in_log)
 
 
 def _main_context(configuration: Configuration) -> MainContext:
@@ -240,8 +245,10 @@ def _http(
     """All of http that is ours and stands before the upstreams and servers of the routes."""
     upstreams = configuration.upstreams
     zone = zone_kibibytes(upstreams=len(upstreams), endpoints=sum(len(upstream.endpoints) for upstream in upstreams))
-    return _HTTP.render(
+    template = _HTTP if configuration.shell is None else _DYNAMIC
+    return template.render(
         **place,
+        **shell_names(configuration, paths),
         **context.names(),
         version=Block(version),
         server_names=whole.server_names,
@@ -265,6 +272,8 @@ def _hash_view(size: HashSize) -> _HashView:
 
 def _header_names(configuration: Configuration) -> set[str]:
     names = set(OWN_HEADERS)
+    if configuration.shell is not None:
+        names.update(configuration.shell.headers)
     for server in configuration.servers:
         for location in server.locations:
             action = location.action

@@ -87,8 +87,13 @@ class Skeleton:
 
 
 @lru_cache(maxsize=16)
-def make_skeleton(custom: str | None, context: MainContext, sockets: frozenset[str]) -> Skeleton:
+def make_skeleton(
+    custom: str | None, context: MainContext, sockets: frozenset[str], *, counts_in_log: bool = False
+) -> Skeleton:
     """Render the shipped main template, or a custom one. ``sockets`` are our own, as ``unix:/path``.
+
+    With ``counts_in_log`` a log of ours follows in required.http, which writes nothing but counts the sockets that end:
+    then ``access_log off`` in http is left out, which would end that one, too, and has no other to end.
 
     Raises TemplateRefusedError for a custom one that can't be used.
     """
@@ -96,6 +101,9 @@ def make_skeleton(custom: str | None, context: MainContext, sockets: frozenset[s
     text = ENVIRONMENT.get_template(MAIN).render(names) if custom is None else render_custom(custom, names)
     try:
         found = directives(text)
+        if counts_in_log:
+            text = _without(text, [directive for directive in found if _ends_logs(directive)])
+            found = directives(text)
     except StructureError as error:
         shown = _shown_line(text, error.line)
         raise TemplateRefusedError(f"It does not give a configuration: {error}, in line {error.line}{shown}.") from None
@@ -106,6 +114,16 @@ def make_skeleton(custom: str | None, context: MainContext, sockets: frozenset[s
     first, second = sorted((main, http), key=lambda directive: directive.start)
     parts = (text[: first.start], text[first.end : second.start], text[second.end :].rstrip("\n") + "\n")
     return Skeleton(parts, main_first=first is main)
+
+
+def _ends_logs(directive: Directive) -> bool:
+    return directive.blocks == ("http",) and directive.words == ("access_log", "off")
+
+
+def _without(text: str, unwanted: list[Directive]) -> str:
+    for directive in reversed(unwanted):
+        text = text[: directive.start] + text[directive.end :]
+    return text
 
 
 def _only(found: tuple[Directive, ...], name: str, called: str, *, blocks: tuple[str, ...], where: str) -> Directive:

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.support import tables
+from tests.support import tables as make
 from tests.support.table_parts import config_map, config_maps, split
 from wsroute.agent.parts import MODULUS, Part, PartError, merged, parse_part
 from wsroute.dataplane import names
 from wsroute.dataplane.dictionary import entries, mark
-from wsroute.dataplane.table import Table
+from wsroute.dataplane.table import Address, Table
 
-TEXT = split(tables.table())["r", 0]
+TEXT = split(make.table())["r", 0]
 
 
 def read(config_map: Any, before: Part | None = None) -> Part:
@@ -24,7 +24,7 @@ def test_a_part_says_where_it_comes_from() -> None:
     assert (part.uid, part.epoch, part.version, part.place, part.count) == ("uid-shared-table-r0", 3, 7, ("r", 0), 1)
 
 
-@given(tables.tables())
+@given(make.tables())
 def test_all_parts_together_are_the_table_however_many_there_are(table: Table) -> None:
     for hosts, groups in ((1, 1), (4, 2)):
         parts = [read(item) for item in config_maps(table, hosts=hosts, groups=groups)]
@@ -34,7 +34,7 @@ def test_all_parts_together_are_the_table_however_many_there_are(table: Table) -
 
 def test_a_line_that_stood_there_is_not_read_again() -> None:
     first = read(config_map("r", 0, 1, TEXT))
-    both = split(tables.table(tables.host(), tables.host(name="other.example.com")))["r", 0]
+    both = split(make.table(make.host(), make.host(name="other.example.com")))["r", 0]
     second = read(config_map("r", 0, 1, both), first)
     [kept] = first.lines
     assert second.lines[kept] is first.lines[kept]
@@ -65,7 +65,7 @@ def test_what_is_no_part_is_told(odd: Any, words: str) -> None:
 
 def test_what_belongs_elsewhere_is_not_taken() -> None:
     """Else two parts could say something about the same host."""
-    texts = split(tables.table(), hosts=2)
+    texts = split(make.table(), hosts=2)
     [(family, index)] = [place for place, text in texts.items() if text == TEXT]
     assert read(config_map(family, index, 2, TEXT)).lines
     with pytest.raises(PartError, match=r"chat\.example\.com belongs into another part"):
@@ -73,9 +73,19 @@ def test_what_belongs_elsewhere_is_not_taken() -> None:
 
 
 def test_two_lines_about_the_same_are_none() -> None:
-    other = split(tables.table(tables.host(tables.record("/other"))))["r", 0]
+    other = split(make.table(make.host(make.record("/other"))))["r", 0]
     with pytest.raises(PartError, match="the same host"):
         read(config_map("r", 0, 1, TEXT + other))
+
+
+def test_what_nginx_would_refuse_takes_nothing_from_other_parts() -> None:
+    crowd = [Address(f"10.{number >> 8}.{number & 255}.1", 8080) for number in range(14_000)]
+    text = split(make.table(groups=[make.group(*sorted(crowd))]))["e", 0]
+    with pytest.raises(PartError, match="Line 1: team-a/chat:8080 is too much for nginx"):
+        read(config_map("e", 0, 1, text))
+    deep = make.host(make.record("/" + "a" * 2048))
+    with pytest.raises(PartError, match=r"Line 1: .*(too much|path)"):
+        read(config_map("r", 0, 1, split(make.table(deep))["r", 0]))
 
 
 def test_a_config_map_without_data_or_annotations_is_no_part() -> None:

@@ -16,11 +16,11 @@ from tests.support.nginx_runner import short_folder
 from tests.support.table_parts import part, publish, split
 from tests.support.waiting import until
 from wsroute.agent.metrics import AgentMetrics
-from wsroute.agent.pusher import CHUNK, TablePusher
+from wsroute.agent.pusher import CHUNK, CHUNK_SIZE, TablePusher, chunks
 from wsroute.balancer.applier import Applier
 from wsroute.balancer.table_client import TableClient
 from wsroute.dataplane import names
-from wsroute.dataplane.dictionary import entries
+from wsroute.dataplane.dictionary import Operation, entries
 from wsroute.dataplane.table import Table
 from wsroute.kube.port import CONFIG_MAPS, GoneError, KubeError, Resource, UnavailableError
 
@@ -112,6 +112,16 @@ async def pushing(run: Path, cluster: FakeCluster, table: FakeTable) -> AsyncIte
 async def running(run: Path, cluster: FakeCluster, table: FakeTable) -> AsyncIterator[Running]:
     async with pushing(run, cluster, table) as found:
         yield found
+
+
+def test_requests_are_bounded_in_number_and_size_and_keep_the_order() -> None:
+    assert chunks([]) == []
+    many: list[Operation] = [("d", str(number)) for number in range(2 * CHUNK + 1)]
+    assert [len(chunk) for chunk in chunks(many)] == [CHUNK, CHUNK, 1]
+    assert [operation for chunk in chunks(many) for operation in chunk] == many
+    large: list[Operation] = [("s", str(number), "v" * (CHUNK_SIZE // 3)) for number in range(5)]
+    assert [len(chunk) for chunk in chunks(large)] == [2, 2, 1]
+    assert [len(chunk) for chunk in chunks([("s", "k", "v" * 2 * CHUNK_SIZE)] * 2)] == [1, 1]
 
 
 async def test_a_table_goes_out_whole_and_then_by_its_changes(running: Running) -> None:
@@ -327,6 +337,24 @@ async def test_a_full_dictionary_keeps_what_it_has_until_there_is_room(
     running.table.room = 1_000_000
     await running.until_served(MANY)
     assert running.pusher.trouble == ""
+
+
+async def test_without_room_for_more_endpoints_change_all_the_same(running: Running) -> None:
+    running.publish(FIRST)
+    await running.until_served(FIRST)
+    running.table.room = 1_500
+    moved = [make.group(make.address(9))]
+    running.publish(make.table(*MANY.hosts, groups=moved))
+    await until(lambda: running.table.served == entries(make.table(groups=moved)), what="for the endpoints")
+    await until(lambda: "507" in running.pusher.trouble)
+    moved = [make.group(make.address(10))]
+    running.publish(make.table(*MANY.hosts, groups=moved))
+    await until(lambda: running.table.served == entries(make.table(groups=moved)), what="for the endpoints")
+    await running.until_asked()
+    refused = running.pushed("change", "full")
+    await running.until_asked()
+    assert running.pushed("change", "full") == refused, "what was refused rests"
+    assert running.pushed("whole") == 1
 
 
 async def test_a_whole_table_that_has_no_room_leaves_none_behind(

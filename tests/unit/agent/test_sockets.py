@@ -2,7 +2,7 @@
 
 import socket
 
-from wsroute.agent.sockets import count, established, ipv6_available
+from wsroute.agent.sockets import blocks, count, established, ipv6_available
 
 TCP = b"""  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 1 1 0 100 0 0 10 0
@@ -22,6 +22,15 @@ def test_only_established_connections_of_the_listeners_count() -> None:
     assert count([TCP, TCP6], {0xD431}) == 1
     assert count([TCP], {80}) == 0
     assert count([TCP], set()) == 0
+
+
+def test_a_table_in_blocks_is_the_same_table() -> None:
+    for table in (b"", TCP, TCP.rstrip(b"\n"), TCP6):
+        for size in (1, 100, 150, 10_000):
+            found = list(blocks(table, size))
+            assert b"".join(found) == table
+            assert all(block.endswith(b"\n") for block in found[:-1])
+            assert sum(count([block], {8080}) for block in found) == count([table], {8080})
 
 
 async def test_the_kernel_s_table_is_read() -> None:

@@ -205,6 +205,27 @@ def test_a_change_that_is_refused_rests_until_another_is_published() -> None:
     assert back.trouble == ""
 
 
+def test_while_a_change_is_refused_endpoints_change_all_the_same() -> None:
+    tables = settled()
+    moved = make.group(make.address(9))
+    more = make.table(make.host(), make.host(name="other.example.com"), groups=[moved, make.group(name="team-b/x:1")])
+    changed = published(more, tables, version=10)
+    refused = changed.refuse(content(changed), "No room.", now=NOW)
+    change = decide(refused, now=NOW)
+    assert isinstance(change, Change)
+    assert change.new.entries() == entries(make.table(groups=[moved]))
+    assert change.new.mark == mark(change.new.entries())
+    taken = refused.take(change.new, "a")
+    assert taken.trouble == "No room."
+    assert taken.version == 9, "no part is there as it is published"
+    rested = taken.tidy(now=NOW).hear(Stand(1, "a", change.new.mark), "i", now=NOW)
+    assert decide(rested, now=NOW) == Wait(ASK)
+    assert decide(rested, now=NOW + REST) == Change("a", change.new, content(changed))
+    # Should there be no room for that either, both rest.
+    neither = refused.refuse(change.new, "No room.", now=NOW).tidy(now=NOW).hear(tables.stand or EMPTY, "i", now=NOW)
+    assert decide(neither, now=NOW) == Wait(ASK)
+
+
 def test_a_whole_table_that_is_refused_rests_whatever_is_published_and_leaves_nothing_behind() -> None:
     tables = published(FIRST).hear(Stand(1, "b", "1" * 64), "i", now=NOW)
     refused = tables.refuse(content(tables), "No room.", now=NOW)
@@ -221,7 +242,8 @@ def test_changes_go_on_while_a_whole_table_has_no_room_beside_the_one_that_serve
     changed = published(SECOND, anew)
     assert decide(changed, now=NOW) == Change("a", content(tables), content(changed))
     taken = changed.take(content(changed), "a")
-    assert not isinstance(decide(taken, now=NOW), Push)
+    taken = taken.tidy(now=NOW).hear(Stand(1, "a", content(changed).mark), "another", now=NOW)
+    assert decide(taken, now=NOW) == Wait(ASK)
     assert decide(taken, now=NOW + REST) == Push("b", content(changed))
 
 

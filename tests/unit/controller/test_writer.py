@@ -250,3 +250,57 @@ def test_what_a_hand_wrote_of_reloads_is_as_if_nothing_was_known(key: str, odd: 
     raw = generated.apply_body(nginx(), uid="u", version=4)
     raw["metadata"]["annotations"][key] = odd
     assert generated.read_since(parse_config_map(raw)) is None
+
+
+# --- parts of tables ---
+
+
+def part(text: str = "host {}\n", *, epoch: int = 1) -> generated.Wanted:
+    return generated.Wanted(
+        key=Key("wsroute-system", "shared-table-r0"),
+        balancer="shared",
+        role=names.ROLE_TABLE,
+        annotations={names.EPOCH_ANNOTATION: str(epoch)},
+        data={"table": text},
+    )
+
+
+async def test_a_part_of_a_table_is_made_at_once_and_replaced_on_the_version_that_was_seen(world: World) -> None:
+    assert await world.write(part()) is Outcome.WRITTEN
+    known = world.known(part().key)
+    assert known is not None
+    assert known.data == {"table": "host {}\n"}
+    assert await world.write(part("")) is Outcome.WRITTEN
+    assert await world.writer.write(part("late"), known) is Outcome.CONFLICT
+    newest = world.known(part().key)
+    assert newest is not None
+    assert newest.data == {"table": ""}
+    assert await world.write(part("late")) is Outcome.WRITTEN
+
+
+async def test_labels_and_annotations_of_others_stay_on_a_part(world: World) -> None:
+    await world.write(part())
+    known = world.known(part().key)
+    assert known is not None
+    stored = world.cluster.find(CONFIG_MAPS, "shared-table-r0", namespace="wsroute-system")
+    metadata = {**stored["metadata"], "labels": {**stored["metadata"]["labels"], "theirs": "x"}}
+    answer = await world.cluster.update(CONFIG_MAPS, {**stored, "metadata": metadata})
+    world.feed.wrote(Kind.CONFIG_MAP, answer)
+    assert await world.write(part("new")) is Outcome.WRITTEN
+    stored = world.cluster.find(CONFIG_MAPS, "shared-table-r0", namespace="wsroute-system")
+    assert stored["metadata"]["labels"]["theirs"] == "x"
+
+
+async def test_somebody_elses_object_with_the_name_of_a_part_is_left_alone(world: World) -> None:
+    theirs = {"metadata": {"namespace": "wsroute-system", "name": "shared-table-r0"}, "data": {"a": "b"}}
+    await world.cluster.create(CONFIG_MAPS, theirs)
+    assert await world.write(part()) is Outcome.FOREIGN
+    stored = world.cluster.find(CONFIG_MAPS, "shared-table-r0", namespace="wsroute-system")
+    assert stored["data"] == {"a": "b"}
+
+
+async def test_a_part_that_is_gone_is_made_anew_by_the_next_pass(world: World) -> None:
+    await world.write(part())
+    known = world.known(part().key)
+    await world.cluster.delete(CONFIG_MAPS, namespace="wsroute-system", name="shared-table-r0")
+    assert await world.writer.write(part("new"), known) is Outcome.CONFLICT

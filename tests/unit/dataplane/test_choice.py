@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import repeat
 from random import Random
 from typing import Any
@@ -118,11 +119,11 @@ def test_who_refused_this_request_is_not_asked_again() -> None:
 def test_a_client_returns_to_its_endpoint() -> None:
     sticky: dict[str, Any] = {"sticky": ("wsr", 60), "returning_to": identity(2)}
     request = forwarded(candidates(1, returning=[2]), candidates(3, group="b"), **sticky)
-    assert choose(request, live()) == Choice(name(2))
+    assert choose(request, live()) == Choice(name(2), identity(2)), "the cookie's age counts anew"
     assert choose(request, live(0.0, tried={name(2)})) == Choice(name(1), identity(1))
     assert choose(request, live(0.0, ejected={name(2)})) == Choice(name(1), identity(1))
     ready = forwarded(candidates(1), candidates(2, group="b"), **sticky)
-    assert choose(ready, live()) == Choice(name(2))
+    assert choose(replace(ready, sticky=("wsr", 0)), live()) == Choice(name(2))
 
 
 def test_a_client_whose_endpoint_is_gone_gets_another_and_its_cookie() -> None:

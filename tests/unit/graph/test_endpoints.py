@@ -94,6 +94,12 @@ def test_terminating_takes_nothing_beside_a_ready_one() -> None:
     found = resolve(made.endpoint_slice(endpoints=["10.0.0.1", made.terminating("10.0.0.9")]))
     assert addresses(found) == ["10.0.0.1"]
     assert (found.ready, found.draining) == (1, 1)
+    assert [address.address for address in found.returning] == ["10.0.0.9"]
+
+
+def test_an_address_of_two_pods_is_ready_when_one_of_them_is() -> None:
+    found = resolve(made.endpoint_slice(endpoints=[made.endpoint(pod="a"), made.terminating("10.0.0.1", pod="b")]))
+    assert (len(found.addresses), found.ready, found.draining, found.returning) == (1, 1, 1, ())
 
 
 def test_terminating_that_still_serves_takes_all_when_none_is_ready() -> None:
@@ -101,7 +107,7 @@ def test_terminating_that_still_serves_takes_all_when_none_is_ready() -> None:
     starting = made.endpoint("10.0.0.7", ready=False)
     found = resolve(made.endpoint_slice(endpoints=[made.terminating("10.0.0.9"), gone, starting]))
     assert addresses(found) == ["10.0.0.9"]
-    assert (found.ready, found.draining) == (0, 1)
+    assert (found.ready, found.draining, found.returning) == (0, 1, ())
     assert left_out(found) == ((LeftOut.NOT_READY, 2),)
 
 

@@ -98,3 +98,18 @@ def test_of_many_each_is_what_it_would_be_without_a_memo(steps: list[tuple[dict[
     for items, around in steps:
         found = eager.make(items, around)
         assert found == {name: item + around.get(name, 0) for name, item in items.items()}
+
+
+def test_a_result_is_made_of_the_one_before() -> None:
+    memo = Memo()
+
+    def compute(value: int, before: list[int] | None) -> list[int]:
+        return [*(before or []), value]
+
+    assert memo.revise("k", (1,), lambda before: compute(1, before)) == [1]
+    memo.end_pass()
+    assert memo.revise("k", (1,), lambda before: compute(2, before)) == [1]
+    assert memo.revise("k", (2,), lambda before: compute(2, before)) == [1, 2]
+    memo.end_pass()
+    memo.end_pass()
+    assert memo.revise("k", (3,), lambda before: compute(3, before)) == [3]

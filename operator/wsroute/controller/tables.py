@@ -1,0 +1,289 @@
+"""Which ConfigMaps with the tables of a Dynamic balancer should stand. Pure but for its memo.
+
+Endpoints are written before the hosts that name them, and a group that only a host as it is published names stays until
+the pass after that host's write. So whoever reads the ConfigMaps in the order of their writes finds every group that a
+host names. When the number of parts changes, the first part is written last: a family is whole only with it.
+
+No part is ever deleted: one that is not needed any more is emptied, after everything else.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic
+
+from wsroute.cluster.objects import ConfigMap, Key
+from wsroute.controller import generated
+from wsroute.controller.fitting import fits, left_out, without
+from wsroute.controller.generated import Wanted, is_of
+from wsroute.controller.plan import Write, differing
+from wsroute.controller.published_tables import (
+    GROUPS,
+    HOSTS,
+    Item,
+    Kind,
+    Part,
+    Standing,
+    TableView,
+    groups_of,
+    look,
+)
+from wsroute.dataplane import names, shards
+from wsroute.dataplane.bundle import digest
+from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.shards import TABLE_KEY, ShardError, shard_index
+from wsroute.dataplane.table import EndpointGroup, HostRecord, Table
+from wsroute.graph.model import BalancerNode
+
+PART_BYTES: Final = 16 * 1024
+"""Bytes of a part beyond which there are more parts, while there can be: about 40 hosts. Of a part that is written the
+API server, and each agent, must take in all; 64 KiB take it 2 ms longer."""
+
+SPARSE: Final = 8
+"""How many times the bytes of a family must fit into its parts before there are fewer of them, so that their number
+does not go to and fro."""
+
+_PLACE: Final = re.compile(r"([re])(0|[1-9][0-9]{0,2})", re.ASCII)
+"""How the name of a part's ConfigMap ends."""
+
+
+Known = Mapping[tuple[str, int], ConfigMap]
+"""The parts that stand, by family and index."""
+
+
+@dataclass(slots=True)
+class _FamilyMemo(Generic[Item]):
+    """What is kept of one family between passes: the parts that some items gave when so many parts stood, and how each
+    part stands, by its index."""
+
+    items: tuple[Item, ...] = ()
+    before: int = 0
+    parts: tuple[Part[Item], ...] = ()
+    standing: dict[int, Standing[Item]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TableMemo:
+    """What is kept of one balancer's tables between passes."""
+
+    hosts: _FamilyMemo[HostRecord] = field(default_factory=_FamilyMemo)
+    groups: _FamilyMemo[EndpointGroup] = field(default_factory=_FamilyMemo)
+    view: TableView | None = None
+    built: tuple[BalancerNode, Table] | None = None
+    fitted: tuple[Table, Table, frozenset[RouteRef]] | None = None
+    """A table that is too large, what is left of it, and what is not."""
+    settled: tuple[Table, Known, int] | None = None
+    """With what nothing was left to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What brings the tables about: the writes of a stage go out together, and one stage after another, ``endpoints``
+    and then ``hosts``; after everything else what is emptied. ``view`` is None where nothing is wanted. ``left_out``
+    are the routes for which there is no room."""
+
+    endpoints: tuple[tuple[Write, ...], ...] = ()
+    hosts: tuple[tuple[Write, ...], ...] = ()
+    emptied: tuple[Write, ...] = ()
+    view: TableView | None = None
+    left_out: frozenset[RouteRef] = frozenset()
+
+
+def find_tables(balancer: Key, maps: Mapping[Key, ConfigMap]) -> Known:
+    """The parts of a balancer's tables that stand and are ours."""
+    found = {}
+    prefix = f"{balancer.name}-table-"
+    for key, known in maps.items():
+        if key.namespace == balancer.namespace and key.name.startswith(prefix) and is_of(known, balancer.name):
+            place = _PLACE.fullmatch(key.name, len(prefix))
+            if place is not None:
+                found[place[1], int(place[2])] = known
+    return found
+
+
+def keep_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
+    """What stands, as it is, with this leader's epoch."""
+    writes = [_restamp(balancer, each, epoch=epoch) for each in known.values()]
+    return Tables(endpoints=_stages(differing(writes)))
+
+
+def empty_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
+    """Nothing, where parts stand that nobody needs."""
+    return Tables(emptied=differing(_emptied(balancer, each, epoch=epoch) for each in known.values()))
+
+
+def plan_tables(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int) -> Tables:
+    """The tables that should stand, without the routes for which there is no room."""
+    if memo.fitted is None or memo.fitted[0] is not table:
+        planned = _plan(balancer, table, known, memo, epoch=epoch)
+        if planned is not None:
+            return planned
+        gone = left_out(table)
+        memo.fitted = (table, without(table, gone), gone)
+    _, fitting, gone = memo.fitted
+    planned = _plan(balancer, fitting, known, memo, epoch=epoch)
+    return replace(planned or keep_tables(balancer, known, epoch=epoch), left_out=gone)
+
+
+def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int) -> Tables | None:
+    """None where there is no room for a table."""
+    if memo.settled is not None and memo.settled[0] is table and memo.settled[1:] == (known, epoch):
+        return Tables(view=memo.view)
+    hosts = _look(HOSTS, known, memo.hosts)
+    groups = _look(GROUPS, known, memo.groups)
+    wanted_groups = _with_published(table.groups, hosts.values(), groups.values())
+    host_parts = _split(HOSTS, table.hosts, _count(HOSTS, known), memo.hosts)
+    group_parts = _split(GROUPS, wanted_groups, _count(GROUPS, known), memo.groups)
+    if not fits(_sizes(host_parts), _sizes(group_parts)):
+        return None
+    excess = [
+        _emptied(balancer, each, epoch=epoch)
+        for (family, index), each in known.items()
+        if index >= len(host_parts if family == HOSTS.family else group_parts)
+    ]
+    view = TableView(
+        [(part.items, hosts.get(index)) for index, part in enumerate(host_parts)],
+        [groups[index] for index in range(len(group_parts)) if index in groups],
+    )
+    if memo.view is None or memo.view.signature != view.signature:
+        memo.view = view
+    planned = Tables(
+        endpoints=_family_writes(GROUPS, balancer, group_parts, known, epoch=epoch),
+        hosts=_family_writes(HOSTS, balancer, host_parts, known, epoch=epoch),
+        emptied=differing(excess),
+        view=memo.view,
+    )
+    nothing_left = not (planned.endpoints or planned.hosts or planned.emptied)
+    memo.settled = (table, known, epoch) if nothing_left else None
+    return planned
+
+
+def _sizes(parts: tuple[Part[Item], ...]) -> list[int]:
+    return [len(line) for part in parts for line in part.lines]
+
+
+def _count(kind: Kind[Item], known: Known) -> int:
+    """How many parts a family has as it stands, as far as that can be read."""
+    first = known.get((kind.family, 0))
+    annotation = first.annotations.get(names.SHARD_ANNOTATION, "") if first is not None else ""
+    try:
+        return shards.parse_place(annotation).count
+    except ShardError:
+        return 1
+
+
+def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Mapping[int, Standing[Item]]:
+    """The parts of a family as they stand, by their index."""
+    first = not memo.standing
+    standing = {}
+    for (family, index), each in known.items():
+        if family == kind.family:
+            made = memo.parts[index] if index < len(memo.parts) else None
+            standing[index] = look(kind, each, memo.standing.get(index), made=made, first=first)
+    memo.standing = standing
+    return standing
+
+
+def _with_published(
+    wanted: tuple[EndpointGroup, ...],
+    hosts: Collection[Standing[HostRecord]],
+    groups: Iterable[Standing[EndpointGroup]],
+) -> tuple[EndpointGroup, ...]:
+    """The groups that are wanted, and those that nobody wants any more but a host still names as it is published."""
+    names_wanted = {group.name for group in wanted}
+    others = [
+        group
+        for standing in groups
+        if standing.since.keys() - names_wanted
+        for group in standing.items or ()
+        if group.name not in names_wanted
+    ]
+    if not others:
+        return wanted
+    if all(standing.items is not None for standing in hosts):
+        named = {name for standing in hosts for since in standing.since.values() for name in groups_of(since.told)}
+        others = [group for group in others if group.name in named]
+    return tuple(sorted((*wanted, *others), key=lambda group: group.name))
+
+
+def _split(kind: Kind[Item], items: tuple[Item, ...], count: int, memo: _FamilyMemo[Item]) -> tuple[Part[Item], ...]:
+    """The parts that some items give, about as many as stand."""
+    before = count
+    if not memo.parts or memo.before != before or memo.items != items:
+        parts = _parts(kind, items, count, memo.parts)
+        while count < shards.MAX_SHARDS and any(len(part.text) > PART_BYTES for part in parts):
+            count *= 2
+            parts = _parts(kind, items, count, parts)
+        total = sum(len(part.text) for part in parts)
+        while count > 1 and total * SPARSE < count * PART_BYTES:
+            count //= 2
+            parts = _parts(kind, items, count, parts)
+        memo.items, memo.before, memo.parts = items, before, parts
+    return memo.parts
+
+
+def _parts(
+    kind: Kind[Item], items: tuple[Item, ...], count: int, before: tuple[Part[Item], ...]
+) -> tuple[Part[Item], ...]:
+    """So many parts. What stands in the parts before need not be written down again."""
+    split: list[list[Item]] = [[] for _ in range(count)]
+    for item in items:
+        split[shard_index(kind.name(item), count)].append(item)
+    return tuple(
+        _part(kind, tuple(own), [before[index]] if count == len(before) else before) for index, own in enumerate(split)
+    )
+
+
+def _part(kind: Kind[Item], items: tuple[Item, ...], before: Sequence[Part[Item]]) -> Part[Item]:
+    for part in before:
+        if part.items == items:
+            return part
+    known = {id(item): line for part in before for item, line in zip(part.items, part.lines, strict=True)}
+    lines = tuple(known.get(id(item)) or kind.line(item) for item in items)
+    text = "".join(f"{line}\n" for line in lines)
+    return Part(items, lines, text, digest(text.encode()))
+
+
+# --- the ConfigMaps ---
+
+
+def _family_writes(
+    kind: Kind[Item], balancer: Key, parts: tuple[Part[Item], ...], known: Known, *, epoch: int
+) -> tuple[tuple[Write, ...], ...]:
+    """Where the number of parts changes, the first one is written last: a family is whole only with it."""
+    writes = []
+    for index, part in enumerate(parts):
+        wanted = _wanted(balancer, shards.Place(kind.family, index, len(parts)), part, epoch=epoch)
+        writes.append(Write(wanted, known.get((kind.family, index))))
+    if (kind.family, 0) in known and _count(kind, known) != len(parts):
+        return _stages(differing(writes[1:]), differing(writes[:1]))
+    return _stages(differing(writes))
+
+
+def _stages(*stages: tuple[Write, ...]) -> tuple[tuple[Write, ...], ...]:
+    return tuple(stage for stage in stages if stage)
+
+
+def _wanted(balancer: Key, place: shards.Place, part: Part[Item], *, epoch: int) -> Wanted:
+    return Wanted(
+        key=Key(balancer.namespace, names.table_name(balancer.name, place.family, place.index)),
+        balancer=balancer.name,
+        role=names.ROLE_TABLE,
+        annotations={
+            names.TABLE_FORMAT_ANNOTATION: str(shards.FORMAT),
+            names.SHARD_ANNOTATION: str(place),
+            names.DIGEST_ANNOTATION: part.digest,
+            names.EPOCH_ANNOTATION: str(epoch),
+        },
+        data={TABLE_KEY: part.text},
+    )
+
+
+def _restamp(balancer: Key, known: ConfigMap, *, epoch: int) -> Write:
+    return Write(generated.restamped(known, balancer, role=names.ROLE_TABLE, epoch=epoch), known)
+
+
+def _emptied(balancer: Key, known: ConfigMap, *, epoch: int) -> Write:
+    wanted = _restamp(balancer, known, epoch=epoch).wanted
+    annotations = {**wanted.annotations, names.DIGEST_ANNOTATION: digest(b"")}
+    return Write(replace(wanted, annotations=annotations, data={TABLE_KEY: ""}, binary_data={}), known)

@@ -1,0 +1,234 @@
+"""The admin socket of a Dynamic balancer: what the agent may write, and what it reads."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nginx.test_render_handshake import connected, served, shake
+from tests.support.backend import running_backend
+from tests.support.configurations import HOST, configuration
+from tests.support.dynamic import shell_of
+from tests.support.handshake import echo, held_socket
+from tests.support.nginx_runner import CHOSEN, Nginx, local_options, running_nginx, short_folder, wait_until
+from tests.support.ports import free_ports
+from tests.support.tables import address, group, host, table
+from wsroute.dataplane import dictionary
+from wsroute.dataplane.table import Table
+from wsroute.nginx.render import render
+
+pytestmark = pytest.mark.nginx
+
+MARK = "a" * 64
+
+
+@pytest.fixture(autouse=True)
+def dynamic() -> Iterator[None]:
+    """All of this is about the Dynamic data plane."""
+    CHOSEN.dynamic = True
+    yield
+    CHOSEN.dynamic = False
+
+
+@pytest.fixture
+def nginx() -> Iterator[Nginx]:
+    """One that has no table yet."""
+    [port, readiness] = free_ports(2)
+    with short_folder() as folder:
+        running = Nginx(folder, local_options(readiness))
+        rendered = render(shell_of(configuration(port=port)), running.paths, options=running.options)
+        try:
+            running.start(rendered.text, rendered.version)
+            yield running
+        finally:
+            running.stop()
+
+
+def post(nginx: Nginx, path: str, body: Any = None) -> int:
+    """The status of a POST."""
+    return nginx.ask_admin(path, body="" if body is None else json.dumps(body))[0]
+
+
+def described(nginx: Nginx) -> dict[str, Any]:
+    """What nginx says of its table."""
+    found: dict[str, Any] = json.loads(nginx.ask_admin("/table")[1])
+    return found
+
+
+def test_it_is_ready_with_its_first_whole_table_only(nginx: Nginx) -> None:
+    assert nginx.ask_admin("/readyz") == (503, "no table\n")
+    assert nginx.ask_admin("/version") == (200, nginx.version)
+    entries = [["s", key, value] for key, value in dictionary.entries(table()).items()]
+    assert post(nginx, "/table/entries?generation=b", entries) == 204
+    assert nginx.ask_admin("/readyz")[0] == 503, "half a table is none"
+    assert post(nginx, f"/table/flip?generation=b&mark={MARK}") == 204
+    assert nginx.ask_admin("/readyz") == (200, nginx.version)
+    found = described(nginx)
+    assert (found["live"], found["mark"], found["entries"], found["format"]) == ("b", MARK, len(entries), 1)
+
+
+def test_what_is_served_can_be_read_a_page_at_a_time(nginx: Nginx) -> None:
+    wanted = table(*(host(name=f"h{number}.example.com") for number in range(5)))
+    nginx.pusher.push(wanted)
+    pages: list[list[str]] = []
+    after = ""
+    while page := json.loads(nginx.ask_admin(f"/table/entries?after={after}&limit=4")[1]):
+        assert len(page) <= 4
+        pages += page
+        after = page[-1][0].replace("^", "%5E").replace(" ", "%20")
+    assert dict(pages) == dictionary.entries(wanted)
+
+
+def test_changes_need_the_table_that_they_were_made_for(nginx: Nginx) -> None:
+    nginx.pusher.push(table())
+    found = described(nginx)
+    letter, mark = found["live"], found["mark"]
+    other = "b" if letter == "a" else "a"
+    change = [["s", "hws other.example.com", "1 other.example.com|ws"]]
+    assert post(nginx, f"/table/changes?generation={letter}&mark={MARK}&from={MARK}", change) == 409
+    assert post(nginx, f"/table/changes?generation={other}&mark={MARK}&from={mark}", change) == 409
+    for path in ("entries", "clear", "flip"):
+        assert post(nginx, f"/table/{path}?generation={letter}&mark={MARK}", change) == 409
+    assert described(nginx) == found
+    assert post(nginx, f"/table/changes?generation={letter}&mark={MARK}&from={mark}", change) == 204
+    assert described(nginx)["mark"] == MARK
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "text",
+        [],
+        ["s"],
+        ["s", "hws a.example.com"],
+        ["s", "hws a.example.com", 1],
+        ["s", 1, "1"],
+        ["x", "hws a.example.com", "0 a|ws"],
+        ["d", "m"],
+        ["s", "m", f"a {MARK}"],
+        ["s", "hws A.example.com", "0 a|ws"],
+        ["s", "hws a.example.com\n", "0 a|ws"],
+        ["s", "hws a.example.com", "many a|ws"],
+        ["s", "^a.example.com|ws/" + "a" * 4_000, '{"r":"a/b","x":"no-endpoints"}'],
+        ["s", "^a.example.com|ws/", "{}"],
+        ["s", "^a.example.com|ws/", "[" * 20_000],
+        ["s", "^a.example.com|ws/", '{"r":"a/b","t":[],"b":{"p":"L"},"i":1,"c":1}'],
+        ["s", "^a.example.com|ws/", '{"r":"a/b","t":[["g",0]],"b":{"p":"L"},"i":1,"c":1}'],
+        ["s", "ea/b:80", "1 0 20\n0123456710.0.0.1:80"],
+        ["s", "ea/b:80", "1 0 30\n01234567unix:/run/admin.sock:  "],
+        ["s", "ea/b:80", "1 0 21\n0123456example.com:80 "],
+        ["s", "ea/b:80", "99999 0 0\n"],
+        ["s", "ea/b:80", "x" * 300_000],
+        ["d", "ea/b:80"],
+    ],
+    ids=lambda operation: str(operation)[:40],
+)
+def test_what_is_no_entry_is_refused_with_all_that_came_with_it(nginx: Nginx, operation: object) -> None:
+    good = ["s", "hws a.example.com", "0 a.example.com|ws"]
+    before = described(nginx)
+    assert post(nginx, "/table/entries?generation=a", [good, operation]) == 400
+    assert described(nginx) == before
+
+
+@pytest.mark.parametrize("path", ["entries", "clear", "flip", "changes"])
+@pytest.mark.parametrize(
+    "query", ["", "?generation=c", "?generation=", "?mark=1&generation=ab", "?generation=__proto__"]
+)
+def test_a_generation_is_a_or_b(nginx: Nginx, path: str, query: str) -> None:
+    assert post(nginx, f"/table/{path}{query}", []) == 400
+
+
+@pytest.mark.parametrize("body", ["", "no json", "{}", "null", '"text"', "[" * 100_000])
+def test_a_body_is_a_list(nginx: Nginx, body: str) -> None:
+    assert nginx.ask_admin("/table/entries?generation=a", body=body)[0] == 400
+
+
+def test_a_full_dictionary_takes_nothing_and_keeps_serving(nginx: Nginx) -> None:
+    nginx.pusher.push(table())
+    found = described(nginx)
+    spare = "b" if found["live"] == "a" else "a"
+    status = 204
+    for number in range(400):
+        path = f"/table/entries?generation={spare}"
+        width = 40
+        value = f"6000 0 {width}\n" + "0123456710.0.0.1:80".ljust(width) * 6_000
+        if (status := post(nginx, path, [["s", f"eteam/g{number}:80", value]])) != 204:
+            break
+    assert status == 507
+    assert described(nginx)["mark"] == found["mark"]
+    assert nginx.ask_admin("/readyz")[0] == 200
+    while json.loads(nginx.ask_admin(f"/table/clear?generation={spare}", body="")[1])["left"]:
+        pass
+    assert described(nginx)["entries"] == found["entries"]
+
+
+async def test_a_table_survives_a_restart_of_nginx() -> None:
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with running_nginx(served(port, backend)) as nginx:
+            state = Path(nginx.paths.table_state)
+            mark = described(nginx)["mark"]
+            await asyncio.to_thread(_wait_for, state, mark)
+            nginx.stop()
+            text = (Path(nginx.paths.run) / "nginx.conf").read_text()
+            nginx.start(text, nginx.version)
+            assert described(nginx)["mark"] == mark
+            assert (await shake(port)).status == 101
+
+
+def _wait_for(state: Path, mark: str) -> None:
+    wait_until(lambda: state.exists() and mark in state.read_text(), "the state is written")
+
+
+def _with_endpoint(wanted: Table, port: int) -> Table:
+    changed = group(address(1)._replace(address="127.0.0.1", port=port), name=wanted.groups[0].name)
+    return Table(wanted.hosts, (changed,))
+
+
+async def test_held_sockets_do_not_notice_two_hundred_changes() -> None:
+    [port] = free_ports(1)
+    async with running_backend() as one, running_backend() as two:
+        whole = configuration(port=port, worker_processes=2, worker_connections=4_096)
+        with running_nginx(whole) as nginx:
+            workers = nginx.workers()
+            nginx.pusher.push(_with_endpoint(table(), one.port))
+            held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(500)]
+            for number in range(200):
+                changed = host(name=f"other-{number % 7}.example.com")
+                nginx.pusher.push(_with_endpoint(table(host(), changed), (one, two)[number % 2].port))
+                await echo(held[number], f"after change {number}")
+            for client in held:
+                await echo(client, "still here")
+            assert nginx.workers() == workers
+            await asyncio.gather(*(client.close() for client in held))
+
+
+async def test_no_handshake_sees_a_mixture_of_two_tables() -> None:
+    """Full pushes: in one table /ws goes to one backend on both hosts, in the other to another."""
+    [port] = free_ports(1)
+    async with running_backend() as one, running_backend() as two:
+        with running_nginx(configuration(port=port)) as nginx:
+            names = [f"h{number}.example.com" for number in range(150)]
+            tables = [
+                _with_endpoint(table(*(host(name=name) for name in names[:count])), backend.port)
+                for count, backend in ((150, one), (100, two))
+            ]
+            nginx.pusher.push(tables[0])
+            done = False
+
+            async def ask() -> None:
+                while not done:
+                    answer = await shake(port, host=names[120])
+                    assert answer.status in (101, 404)
+
+            asking = [asyncio.create_task(ask()) for _ in range(4)]
+            for number in range(20):
+                nginx.pusher.forget()
+                await asyncio.to_thread(nginx.pusher.push, tables[number % 2])
+            done = True
+            await asyncio.gather(*asking)
+            assert two.requests == [], "the host of the first table alone never reached the second one's endpoint"
+            assert one.requests

@@ -1,0 +1,125 @@
+"""Whatever one table becomes another: at no time does a host name a group that is not there, and nothing is lost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.tables import tables
+from wsroute.cluster.objects import ConfigMap, Key, Meta
+from wsroute.controller import tables as planning
+from wsroute.controller.plan import Write
+from wsroute.controller.tables import TableMemo, Tables, find_tables, plan_tables
+from wsroute.dataplane import names
+from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.shards import TABLE_KEY, parse_groups, parse_hosts, parse_place
+from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, Table
+
+BALANCER = Key("wsroute-system", "shared")
+EMPTY = Table((), ())
+
+
+@dataclass
+class Store:
+    """The ConfigMaps of one balancer, as an agent sees them."""
+
+    maps: dict[Key, ConfigMap] = field(default_factory=dict)
+    memo: TableMemo = field(default_factory=TableMemo)
+    version: int = 0
+
+    def plan(self, table: Table) -> Tables:
+        return plan_tables(BALANCER, table, find_tables(BALANCER, self.maps), self.memo, epoch=1)
+
+    def put(self, write: Write) -> None:
+        wanted = write.wanted
+        self.version += 1
+        meta = Meta(wanted.key, f"uid-{wanted.key.name}", self.version, 0, "")
+        known = ConfigMap(meta, dict(wanted.labels), dict(wanted.annotations), dict(wanted.data), {})
+        self.maps[wanted.key] = known
+
+    def whole(self, family: str) -> list[str] | None:
+        """The texts of a family, None while it is not whole."""
+        found: dict[int, dict[int, str]] = {}
+        for known in self.maps.values():
+            place = parse_place(known.annotations[names.SHARD_ANNOTATION])
+            if place.family == family:
+                found.setdefault(place.count, {})[place.index] = known.data[TABLE_KEY]
+        complete = [parts for count, parts in found.items() if len(parts) == count]
+        assert len(complete) <= 1
+        return list(complete[0].values()) if complete else None
+
+    def hosts(self) -> list[HostRecord] | None:
+        texts = self.whole("r")
+        return None if texts is None else [host for text in texts for host in parse_hosts(text)]
+
+    def groups(self) -> list[EndpointGroup] | None:
+        texts = self.whole("e")
+        return None if texts is None else [group for text in texts for group in parse_groups(text)]
+
+
+def named(hosts: list[HostRecord]) -> Iterator[str]:
+    for host in hosts:
+        for path in host.paths:
+            if isinstance(path.action, Forward):
+                for target in path.action.targets:
+                    yield target.group
+
+
+steps = st.lists(st.tuples(tables(), st.integers(0, 12), st.booleans(), st.randoms()), min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(steps, st.sampled_from([300, 2_000, 64 * 1024]))
+def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]], size: int) -> None:
+    """The writes of a stage come in any order, and a pass may be stopped after any of them, with or without a memory of
+    what it was about."""
+    store = Store()
+    before = EMPTY
+    with patch.object(planning, "PART_BYTES", size):
+        for table, stops_after, restarts, order in steps:
+            writes = [write for stage in write_stages(store.plan(table)) for write in order.sample(stage, len(stage))]
+            for write in writes[:stops_after]:
+                store.put(write)
+                look(store, before, table)
+            if restarts:
+                store.memo = TableMemo()
+            settle(store, before, table)
+            before = table
+
+
+def write_stages(planned: Tables) -> list[tuple[Write, ...]]:
+    return [*planned.endpoints, *planned.hosts, planned.emptied]
+
+
+def look(store: Store, before: Table, after: Table) -> None:
+    """What an agent that has seen all writes so far can say."""
+    hosts, groups = store.hosts(), store.groups()
+    if hosts is None or groups is None:
+        return
+    assert set(named(hosts)) <= {group.name for group in groups}
+    assert set(hosts) <= {*before.hosts, *after.hosts}
+    assert set(before.hosts) & set(after.hosts) <= set(hosts)
+
+
+def settle(store: Store, before: Table, table: Table) -> None:
+    """Plan and write until nothing is left to do."""
+    for _ in range(4):
+        planned = store.plan(table)
+        if not any(write_stages(planned)):
+            break
+        for stage in write_stages(planned):
+            for write in stage:
+                store.put(write)
+                look(store, before, table)
+    else:
+        raise AssertionError("no end")
+    assert set(store.hosts() or ()) == set(table.hosts)
+    assert set(store.groups() or ()) == set(table.groups)
+    assert planned.view is not None
+    for route in (RouteRef("team-a", "one"), RouteRef("team-a", "two")):
+        since = planned.view.since(route)
+        assert since is not None
+        assert since <= store.version
