@@ -139,6 +139,7 @@ ALL_VALUES: Json = {
         "image": {"repository": "registry.example.com/nginx", "tag": "2", "pullPolicy": "Always"},
         "serviceAccountName": "internal-agent",
         "spec": {
+            "dataPlane": "Static",
             "domain": "ws.example.com",
             "listeners": [
                 {"name": "ws", "port": 8080, "protocol": "HTTP"},

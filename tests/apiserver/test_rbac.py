@@ -165,8 +165,8 @@ async def test_every_right_is_used_and_nothing_else_is_asked_for(
     )
     agents_kubeconfig = installed.kubeconfig(AGENT, through=proxy)
     await client.apply(SECRETS, Authority().issue("*.example.com").secret("shared-certificate"), manager="a-user")
-    await _listen_for_tls(client)
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_listening_for_tls(client))
         operator = await stack.enter_async_context(operator_of(installed.kubeconfig(OPERATOR, through=proxy)))
         await _until_made(client, f"{BALANCER}-agents")
         for name in ("p0", "p1"):
@@ -284,7 +284,9 @@ async def _route(world: World) -> None:
     )
 
 
-async def _listen_for_tls(client: KubeClient) -> None:
+@contextlib.asynccontextmanager
+async def _listening_for_tls(client: KubeClient) -> AsyncIterator[None]:
+    """The balancer has a listener that ends TLS; afterwards it is as it is shipped, for whoever applies it next."""
     listeners = [
         {"name": "ws", "port": 8080, "protocol": "HTTP", "public": {"scheme": "ws", "port": 80}},
         {
@@ -297,6 +299,10 @@ async def _listen_for_tls(client: KubeClient) -> None:
     ]
     metadata = {"namespace": NAMESPACE, "name": BALANCER}
     await client.apply(BALANCERS, {"metadata": metadata, "spec": {"listeners": listeners}}, manager="a-user")
+    try:
+        yield
+    finally:
+        await client.apply(BALANCERS, {"metadata": metadata}, manager="a-user")
 
 
 async def _until_ready(world: World) -> None:
