@@ -13,6 +13,7 @@ from localcluster.api import CurrentCluster
 from tests.support import manifests
 from tests.support.apiserver import ApiServer
 from tests.support.manifests import CHART, HelmError, Json, by_name, differences, helm, kustomize, template
+from wsroute.dataplane.names import TLS_SECRETS
 
 pytestmark = pytest.mark.cluster
 
@@ -138,13 +139,21 @@ ALL_VALUES: Json = {
         "image": {"repository": "registry.example.com/nginx", "tag": "2", "pullPolicy": "Always"},
         "serviceAccountName": "internal-agent",
         "spec": {
+            "dataPlane": "Static",
             "domain": "ws.example.com",
             "listeners": [
                 {"name": "ws", "port": 8080, "protocol": "HTTP"},
-                {"name": "wss", "port": 8443, "protocol": "HTTP", "public": {"scheme": "wss"}},
+                {
+                    "name": "wss",
+                    "port": 8443,
+                    "protocol": "HTTPS",
+                    "public": {"scheme": "wss"},
+                    "tls": {"certificates": [{"secretName": "wildcard"}]},
+                },
             ],
             "allowedRoutes": {"namespaces": {"from": "All", "selector": None}},
         },
+        "certificates": ["wildcard"],
         "service": {
             "type": "LoadBalancer",
             "annotations": {"example.com/internal": "true"},
@@ -217,6 +226,9 @@ def test_each_value_is_used() -> None:
     assert agent["resources"]["requests"]["cpu"] == "50m"
     assert {"name": "WSROUTE_BALANCER", "value": "internal"} in agent["env"]
     assert pod["serviceAccountName"] == "internal-agent"
+    [named, own] = rendered["Role", "wsroute-system", "internal-certificates"]["rules"]
+    assert named["resourceNames"] == ["wildcard"]
+    assert own["resourceNames"] == [f"internal-tls-{number}" for number in range(TLS_SECRETS)]
     assert pod["terminationGracePeriodSeconds"] == 3600
     assert "sysctls" not in pod["securityContext"]
     assert [port["containerPort"] for port in nginx["ports"]] == [8080, 8443, 8081]
@@ -234,6 +246,7 @@ def test_each_value_is_used() -> None:
         ("", "configmaps", "list", ""),
         ("", "configmaps", "watch", ""),
         ("", "configmaps", "patch", "internal-agents"),
+        *(("", "secrets", verb, name) for verb in ("list", "watch") for name in own["resourceNames"]),
     }
     policy = rendered["NetworkPolicy", "wsroute-system", "internal-balancer"]["spec"]
     assert [port["port"] for port in policy["ingress"][0]["ports"]] == ["ws", "wss", "ready"]

@@ -5,8 +5,8 @@ The rules are read from the rendered manifests. Whoever adds one extends the sce
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import yaml
 from localcluster.api import CurrentCluster
 from localcluster.binaries import ensure
 from localcluster.install import BALANCER, LOCAL_IMAGES, NAMESPACE, render, set_data_plane
+from tests.support.api_requests import ApiRequest
 from tests.support.apiserver import ApiServer
+from tests.support.certificates import Authority
 from tests.support.controlled import World, serve_custom_resources
 from tests.support.fault_proxy import FaultProxy
 from tests.support.rbac import Grant, grants_of, not_granted, not_used
@@ -29,18 +31,18 @@ from wsroute.controller.runtime import REQUEST_SECONDS, Operator, OperatorConfig
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import (
+    BALANCERS,
     CONFIG_MAPS,
     LEASES,
     NAMESPACES,
     PODS,
     ROUTES,
+    SECRETS,
     ForbiddenError,
     Json,
-    Resource,
 )
 
 OPERATOR, AGENT = "wsroute-operator", "wsroute-agent"
-SECRETS = Resource("", "v1", "secrets", "Secret")
 LABELS = {"app.kubernetes.io/name": "wsroute-balancer", "wsroute.dev/balancer": BALANCER}
 
 
@@ -95,7 +97,7 @@ async def agent_of(pod: str, kubeconfig: Path, folder: Path) -> AsyncIterator[No
     """The real agent, beside an nginx that is none."""
     client = await KubeClient.from_kubeconfig(kubeconfig)
     await asyncio.to_thread(folder.mkdir)
-    agent = Agent(AgentConfig(pod, NAMESPACE, BALANCER, conf=folder, run=folder, port=0), client)
+    agent = Agent(AgentConfig(pod, NAMESPACE, BALANCER, conf=folder, run=folder, tls=folder, port=0), client)
     agent._applier = WillingNginx(conf=folder, run=folder)
     task = asyncio.create_task(agent.run())
     try:
@@ -133,6 +135,15 @@ async def operator_of(kubeconfig: Path) -> AsyncIterator[Operator]:
         await client.close()
 
 
+def granted(answered: Iterable[tuple[ApiRequest, int]]) -> Iterator[ApiRequest]:
+    """What was asked for and given. An apply that makes an object (201) takes the right to create it as well."""
+    for asked, status in answered:
+        if status < 300:
+            yield asked
+            if (asked.verb, status) == ("patch", 201):
+                yield replace(asked, verb="create")
+
+
 async def test_every_right_is_used_and_nothing_else_is_asked_for(
     installed: Installed,
     apiserver: ApiServer,
@@ -153,7 +164,9 @@ async def test_every_right_is_used_and_nothing_else_is_asked_for(
         NAMESPACES, {"metadata": {"name": namespace, "labels": {"wsroute.dev/balancer": BALANCER}}}, manager="a-user"
     )
     agents_kubeconfig = installed.kubeconfig(AGENT, through=proxy)
+    await client.apply(SECRETS, Authority().issue("*.example.com").secret("shared-certificate"), manager="a-user")
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_listening_for_tls(client))
         operator = await stack.enter_async_context(operator_of(installed.kubeconfig(OPERATOR, through=proxy)))
         await _until_made(client, f"{BALANCER}-agents")
         for name in ("p0", "p1"):
@@ -176,30 +189,33 @@ async def test_every_right_is_used_and_nothing_else_is_asked_for(
         await _until_ready(world)
 
         def all_is_used() -> bool:
-            return not not_used((asked for asked, status in proxy.requests if status < 300), grants)
+            return not not_used(granted(proxy.requests), grants)
 
         with contextlib.suppress(AssertionError):
             await until(all_is_used, seconds=15)
 
     asked = {asked for asked, _ in proxy.requests}
-    assert not_used(asked, grants) == set(), "nobody needs these"
+    assert not_used(granted(proxy.requests), grants) == set(), "nobody needs these"
     assert not_granted(asked, grants) == set(), "these are missing"
     assert {(asked, status) for asked, status in proxy.requests if status == 403} == set()
     for request in asked:
         if request.writes and request.namespace == NAMESPACE and request.resource == "configmaps" and request.name:
             assert request.name.startswith(f"{BALANCER}-"), request
+        if request.writes and request.resource == "secrets":
+            assert request.name.startswith(f"{BALANCER}-tls-"), request
         if request.resource == "leases" and request.name:
             assert request.name == OPERATOR
 
 
-def attempts(account: str, granted: set[Grant]) -> Iterator[tuple[str, Any]]:
+def attempts(account: str, allowed: set[Grant]) -> Iterator[tuple[str, Any]]:
     """What a stolen token would be good for, as calls of a client."""
     everywhere = (NAMESPACE, "default")
-    named = {name for grant in granted if grant.resource == "secrets" for name in grant.names}
+    named = {name for grant in allowed if grant.resource == "secrets" for name in grant.names}
     for place in everywhere:
         yield f"list Secrets in {place}", lambda c, p=place: c.list(SECRETS, namespace=p)
         yield f"read a Secret in {place}", lambda c, p=place: c.get(SECRETS, namespace=p, name="other")
         assert "other" not in named
+        yield f"make one's own Secret in {place}", lambda c, p=place: c.create(SECRETS, _named(f"{BALANCER}-tls-0", p))
         yield f"write a Secret in {place}", lambda c, p=place: c.create(SECRETS, _named("other", p))
         yield f"make a pod in {place}", lambda c, p=place: c.create(PODS, _named("other", p))
         yield f"change a route in {place}", lambda c, p=place: c.apply(ROUTES, _named("other", p), manager="thief")
@@ -226,10 +242,10 @@ def _named(name: str, namespace: str) -> Json:
 @pytest.mark.parametrize("account", [OPERATOR, AGENT])
 async def test_a_stolen_token_is_good_for_nothing_else(installed: Installed, account: str) -> None:
     client = await KubeClient.from_kubeconfig(installed.kubeconfig(account))
-    granted = grants_of(installed.manifests)[f"system:serviceaccount:{NAMESPACE}:{account}"]
+    grants = grants_of(installed.manifests)[f"system:serviceaccount:{NAMESPACE}:{account}"]
     allowed = []
     try:
-        for what, attempt in attempts(account, granted):
+        for what, attempt in attempts(account, grants):
             try:
                 await attempt(client)
                 allowed.append(what)
@@ -266,6 +282,27 @@ async def _route(world: World) -> None:
             "paths": [{"path": "/ws", "backends": [{"service": "chat", "port": 80}]}],
         },
     )
+
+
+@contextlib.asynccontextmanager
+async def _listening_for_tls(client: KubeClient) -> AsyncIterator[None]:
+    """The balancer has a listener that ends TLS; afterwards it is as it is shipped, for whoever applies it next."""
+    listeners = [
+        {"name": "ws", "port": 8080, "protocol": "HTTP", "public": {"scheme": "ws", "port": 80}},
+        {
+            "name": "wss",
+            "port": 8443,
+            "protocol": "HTTPS",
+            "public": {"scheme": "wss", "port": 443},
+            "tls": {"certificates": [{"secretName": "shared-certificate"}]},
+        },
+    ]
+    metadata = {"namespace": NAMESPACE, "name": BALANCER}
+    await client.apply(BALANCERS, {"metadata": metadata, "spec": {"listeners": listeners}}, manager="a-user")
+    try:
+        yield
+    finally:
+        await client.apply(BALANCERS, {"metadata": metadata}, manager="a-user")
 
 
 async def _until_ready(world: World) -> None:

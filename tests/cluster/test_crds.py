@@ -91,6 +91,9 @@ def balancer(**fields: Any) -> Json:
     return good | fields
 
 
+TLS = {"certificates": [{"secretName": "chat"}]}
+
+
 def listeners(*ports: int, **fields: Any) -> Json:
     """A good spec with listeners on these ports."""
     return balancer(
@@ -267,7 +270,27 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
     (BALANCER, listeners(80), "spec.listeners[0].port", "greater than or equal to 1024"),
     (BALANCER, listeners(8080, 8080), "spec.listeners", "a port of its own"),
     (BALANCER, listeners(8080, 8443, name="ws"), "spec.listeners[1]", "Duplicate value"),
-    (BALANCER, listeners(8080, protocol="HTTPS"), "spec.listeners[0].protocol", 'supported values: "HTTP"'),
+    (BALANCER, listeners(8080, protocol="TLS"), "spec.listeners[0].protocol", 'supported values: "HTTP", "HTTPS"'),
+    (BALANCER, listeners(8080, protocol="HTTPS"), "spec.listeners[0].tls", "with protocol HTTPS, and only then"),
+    (BALANCER, listeners(8080, tls=TLS), "spec.listeners[0].tls", "with protocol HTTPS, and only then"),
+    (
+        BALANCER,
+        listeners(8443, protocol="HTTPS", tls=TLS, public={"scheme": "ws"}),
+        "spec.listeners[0].public",
+        "What clients see of a listener with protocol HTTPS is wss",
+    ),
+    (
+        BALANCER,
+        {**listeners(8443, protocol="HTTPS", tls=TLS), "dataPlane": "Dynamic"},
+        "spec.listeners",
+        "needs dataPlane Static",
+    ),
+    (
+        BALANCER,
+        {**listeners(8443, protocol="HTTPS", tls=TLS), "reload": {"strategy": "Restart"}},
+        "spec.listeners",
+        "needs reload.strategy InPlace",
+    ),
     (BALANCER, balancer(trustedProxies=["10.0.0.1/8"]), "spec.trustedProxies[0]", "without bits set beyond its prefix"),
     (
         BALANCER,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority, rsa_key
 from tests.support.nginx_runner import check, local_options, make_paths, short_folder
 from tests.support.ports import free_ports
 from wsroute.dataplane.ir import Configuration
@@ -17,9 +18,15 @@ from wsroute.nginx.render import bootstrap, render
 CASES = sorted(file.parent for file in Path(__file__).parent.glob("*/input.py"))
 
 
+def model(case: Path) -> Configuration | None:
+    """The model of a case."""
+    found: Configuration | None = runpy.run_path(str(case / "input.py"))["CONFIGURATION"]
+    return found
+
+
 def text(case: Path, paths: Paths, options: Options) -> str:
     """The file of a case, somewhere. A case without a model is the configuration before the first version."""
-    configuration: Configuration | None = runpy.run_path(str(case / "input.py"))["CONFIGURATION"]
+    configuration = model(case)
     return (
         bootstrap(paths, options=options)
         if configuration is None
@@ -46,7 +53,18 @@ def test_the_file_is_the_expected_one(case: Path, *, regenerate: bool) -> None:
 def test_nginx_takes_it_without_a_word(case: Path) -> None:
     [readiness] = free_ports(1)
     with short_folder() as folder:
-        assert check(text(case, make_paths(folder), local_options(readiness)), folder) == ""
+        paths = make_paths(folder)
+        put_certificates(model(case), Path(paths.certificates))
+        assert check(text(case, paths, local_options(readiness)), folder) == ""
+
+
+def put_certificates(configuration: Configuration | None, folder: Path) -> None:
+    """Write a certificate for each file that a model names; there the names are no digests."""
+    folder.mkdir()
+    for listener in configuration.listeners if configuration is not None else ():
+        for served in listener.tls.certificates if listener.tls is not None else ():
+            pair = Authority().issue(*served.names, key=rsa_key() if served.key_type == "RSA" else None)
+            (folder / f"{served.file}.pem").write_bytes(pair.certificate().pem)
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

@@ -24,6 +24,7 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.quarantine import Quarantined
 from wsroute.controller.feed import Feed
 from wsroute.controller.passes import Passes
+from wsroute.controller.secrets import Secrets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.writer import Writer
 from wsroute.dataplane import names
@@ -115,6 +116,7 @@ class Scene:
         self.passes = Passes(
             self.feed,
             Writer(self.cluster, self.feed, metrics, assert_leading=leader.assert_leading),
+            Secrets(self.cluster, metrics, changed=lambda: None, assert_leading=leader.assert_leading),
             cast("StatusWriter", Nobody()),
             cast("Elector", leader),
             metrics,

@@ -75,8 +75,8 @@ class World:
     async def get(self, resource: Resource, name: str) -> Json:
         return await self.client.get(resource, namespace=self.namespace, name=name)
 
-    async def balancer(self, *, replicas: int = 2, data_plane: str = "Static") -> None:
-        """A balancer, its Deployment and its pods, which have loaded nothing yet."""
+    async def balancer(self, *, replicas: int = 2, data_plane: str = "Static", **fields: Any) -> None:
+        """A balancer with some fields of its spec, its Deployment and its pods, which have loaded nothing yet."""
         selector = {"app": "balancer"}
         container = {"name": "nginx", "image": "nginx"}
         template = {"metadata": {"labels": selector}, "spec": {"containers": [container]}}
@@ -94,6 +94,7 @@ class World:
                 "deploymentRef": {"name": "balancer"},
                 "listeners": [{"name": "ws", "port": 8080, "protocol": "HTTP"}],
                 "allowedRoutes": {"namespaces": {"from": "Same"}, "hosts": [HOST]},
+                **fields,
             },
         )
         for number in range(replicas):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from tests.support.balancer_pod import BalancerPod, echo_route
@@ -46,8 +47,10 @@ class Published(FakeCluster):
         pods: str = "*",
         terms: tuple[int, int] = (64, 3_600_000),
         scripts: Mapping[str, str] = NO_SCRIPTS,
+        certificates: str = "",
     ) -> None:
-        """Write a version as the operator does. ``terms`` are generations and milliseconds."""
+        """Write a version as the operator does. ``terms`` are generations and milliseconds, ``certificates`` the files
+        that it names."""
         bundle = pack(text)
         self.put(
             CONFIG_MAPS,
@@ -63,6 +66,7 @@ class Published(FakeCluster):
                 names.LISTENER_PORTS_ANNOTATION: str(self.port),
                 names.MAX_DRAINING_ANNOTATION: str(terms[0]),
                 names.DRAIN_TIMEOUT_ANNOTATION: str(terms[1]),
+                names.CERTIFICATES_ANNOTATION: certificates,
             },
             data={**bundle.data, **scripts},
             binaryData=dict(bundle.binary_data),
@@ -112,7 +116,15 @@ class Published(FakeCluster):
 
 
 def config(pod: BalancerPod) -> AgentConfig:
-    return AgentConfig(pod=POD, namespace=NAMESPACE, balancer="shared", conf=pod.conf, run=pod.run, port=0)
+    return AgentConfig(
+        pod=POD,
+        namespace=NAMESPACE,
+        balancer="shared",
+        conf=pod.conf,
+        run=pod.run,
+        tls=Path(pod.paths.certificates),
+        port=0,
+    )
 
 
 @asynccontextmanager

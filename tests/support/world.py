@@ -7,6 +7,7 @@ from wsroute.api.conditions import ConditionType
 from wsroute.cluster.kinds import Kind, Record, parse_record
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.cluster.state import ClusterState
+from wsroute.controller.certifying import Sight
 from wsroute.controller.definition import NO_DEFINITION
 from wsroute.controller.generated import apply_body
 from wsroute.controller.making import Made
@@ -161,6 +162,7 @@ class Planner:
         self.now = 0.0
         self.epoch = 1
         self.trust = NO_DEFINITION
+        self.sights: dict[Key, Sight] = {}
 
     def result(self) -> PassResult:
         return plan_pass(
@@ -172,6 +174,7 @@ class Planner:
             now=self.now,
             wall=BEGIN + self.now,
             trust=self.trust,
+            sights=dict(self.sights),
         )
 
     def plan(self) -> BalancerPlan:

@@ -11,6 +11,7 @@ it finds a fault, as it does at a test; and where one machine runs several pods,
 the processor from the canary, which all of them wait for.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -40,7 +41,8 @@ class Published:
     """What a ConfigMap says of its version. ``version`` is empty when it holds none.
 
     ``canary`` is the pod that tries it (of the version under canary), ``pods`` are those whose turn it is (of the
-    version in force); ``ports`` are its listeners'; ``terms`` say how long old workers live (of the version in force).
+    version in force); ``ports`` are its listeners'; ``terms`` say how long old workers live (of the version in force);
+    ``certificates`` are the files that it names.
     """
 
     uid: str
@@ -51,6 +53,7 @@ class Published:
     pods: frozenset[str]
     ports: frozenset[int]
     terms: Terms | None = None
+    certificates: frozenset[str] = frozenset()
 
 
 class Stamped(Protocol):
@@ -165,7 +168,15 @@ def parse_publication(config_map: Mapping[str, Any]) -> Published:
         pods=frozenset(annotations.get(names.PODS_ANNOTATION, "").split()),
         ports=frozenset(port for port in ports if port < 65536),
         terms=parse_terms(annotations),
+        certificates=_parse_files(annotations.get(names.CERTIFICATES_ANNOTATION, "")),
     )
+
+
+def _parse_files(text: str) -> frozenset[str]:
+    files = frozenset(text.split())
+    if not all(re.fullmatch("[0-9a-f]{64}", file, re.ASCII) for file in files):
+        raise PublicationError(f"{names.CERTIFICATES_ANNOTATION} names something else than files of certificates.")
+    return files
 
 
 def parse_number(text: str) -> int:

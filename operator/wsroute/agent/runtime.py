@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from wsroute.agent.acknowledge import Acknowledger
+from wsroute.agent.certificates import Certificates
 from wsroute.agent.decide import (
     Apply,
     PublicationError,
@@ -77,6 +78,7 @@ class AgentConfig:
     balancer: str
     conf: Path = Path("/etc/wsroute")
     run: Path = Path("/run/wsroute")
+    tls: Path = Path("/etc/wsroute-tls")
     port: int = PORT
 
 
@@ -121,6 +123,14 @@ class Agent:
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
+        self._certificates = Certificates(
+            client,
+            namespace=config.namespace,
+            balancer=config.balancer,
+            folder=config.tls,
+            conf=config.conf,
+            changed=self._publish_waiting,
+        )
         self._sockets = 0
         self._closed = 0
         self._working: list[asyncio.Task[None]] = []
@@ -138,6 +148,7 @@ class Agent:
                 tasks.create_task(self._look(), name="look"),
                 tasks.create_task(self._drainer.run(), name="drain"),
             ]
+            tasks.create_task(self._certificates.run(), name="certificates")
             tasks.create_task(self._pusher.run(), name="push tables")
             tasks.create_task(self._count(), name="count")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
@@ -178,17 +189,27 @@ class Agent:
                     known = {item["metadata"]["name"]: item for item in items}
                     for name in self._published.keys() - known.keys():
                         self._published.pop(name)
-                        self._doubts.forget(name)
+                        self._forget(name)
                     # The version in force first, so that a pod that starts serves as soon as it can.
                     for name in sorted(known):
                         await self._publish(known[name])
                     self._acknowledger.repeat()
                 case Deleted(item):
                     self._published.pop(item["metadata"]["name"], None)
-                    self._doubts.forget(item["metadata"]["name"])
+                    self._forget(item["metadata"]["name"])
                 case _:
                     await self._publish(event.object)
             self._look_at_publications()
+
+    def _forget(self, name: str) -> None:
+        self._doubts.forget(name)
+        self._certificates.forget(name)
+
+    async def _publish_waiting(self) -> None:
+        """Follow the versions whose certificates have come."""
+        for item in self._certificates.waiting:
+            await self._publish(item)
+        self._look_at_publications()
 
     def _look_at_publications(self) -> None:
         main = self._published.get(nginx_name(self._config.balancer))
@@ -211,7 +232,7 @@ class Agent:
         known = self._published.get(name)
         try:
             new = parse_publication(item)
-            if not self._doubts.believes(item, new, known):
+            if not self._doubts.believes(item, new, known) or not self._certificates.complete(item, new.certificates):
                 return
             if new.version and (known is None or known.version != new.version):
                 # A few milliseconds for 1,000 routes. A thread would cost more: memory, for an arena of its own.

@@ -67,6 +67,38 @@ class Public(Model):
     )
 
 
+class CertificateRef(Model):
+    """A Secret of type kubernetes.io/tls in the balancer's namespace."""
+
+    secret_name: ObjectName = Field(
+        description="Name of the Secret: tls.crt has the certificate and its chain, tls.key the key in plain."
+    )
+
+
+class ListenerTls(Model):
+    """How a listener ends TLS."""
+
+    certificates: tuple[CertificateRef, ...] = many(
+        "map",
+        (
+            "Certificates, chosen by the name that a client asks for (SNI): one that names the host, else one with a "
+            "wildcard, which covers exactly one label. The first one is for all other names. An RSA and an ECDSA "
+            "certificate for the same host are served side by side."
+        ),
+        minimum=1,
+        maximum=64,
+        key="secretName",
+    )
+
+
+_ENDS_TLS: Final = "self.protocol == 'HTTPS'"
+
+
+def _public_without_tls(listener: "Listener") -> Iterable[str]:
+    hides = listener.ends_tls and listener.public is not None and listener.public.scheme == "ws"
+    return [".public.scheme"] if hides else []
+
+
 class Listener(Model):
     """A port on which the balancer's pods accept connections, on IPv4 and IPv6."""
 
@@ -74,10 +106,16 @@ class Listener(Model):
     port: Annotated[int, Field(ge=1024, le=65535)] = Field(
         description="Port on the balancer's pods. 8081 and 8082 are reserved."
     )
-    protocol: Literal["HTTP"] = Field(description="HTTP: handshakes without TLS.")
-    public: Public | None = Field(
-        default=None, description="What clients see of the listener. ws and the listener's own port when left out."
+    protocol: Literal["HTTP", "HTTPS"] = Field(
+        description="HTTP: handshakes without TLS. HTTPS: the balancer ends TLS (1.2 or 1.3), with HTTP/1.1 inside."
     )
+    public: Public | None = Field(
+        default=None,
+        description=(
+            "What clients see of the listener. Its own port when left out, with ws, or with wss where it ends TLS."
+        ),
+    )
+    tls: ListenerTls | None = Field(default=None, description="The certificates; with protocol HTTPS, and only then.")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -86,12 +124,36 @@ class Listener(Model):
             broken=lambda listener: [".port"] if listener.port in RESERVED_PORTS else [],
             field=".port",
         ),
+        Rule(
+            cel=f"({_ENDS_TLS}) == has(self.tls)",
+            sentence="A listener has tls with protocol HTTPS, and only then",
+            broken=lambda listener: [".tls"] if listener.ends_tls != (listener.tls is not None) else [],
+            field=".tls",
+        ),
+        Rule(
+            cel=f"!({_ENDS_TLS}) || !has(self.public) || self.public.scheme == 'wss'",
+            sentence="What clients see of a listener with protocol HTTPS is wss",
+            broken=_public_without_tls,
+            field=".public",
+        ),
     )
+
+    @property
+    def ends_tls(self) -> bool:
+        """Whether handshakes come inside of TLS."""
+        return self.protocol == "HTTPS"
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """The names of the Secrets with its certificates, the one for all other names first."""
+        return tuple(reference.secret_name for reference in self.tls.certificates) if self.tls is not None else ()
 
     @property
     def public_scheme(self) -> Literal["ws", "wss"]:
         """The scheme of the listener's URLs."""
-        return self.public.scheme if self.public else "ws"
+        if self.public is not None:
+            return self.public.scheme
+        return "wss" if self.ends_tls else "ws"
 
     @property
     def public_port(self) -> int:
@@ -249,6 +311,20 @@ def _same_ports(spec: "WebSocketBalancerSpec") -> Iterator[str]:
         seen.add(listener.port)
 
 
+def _tls_in_tables(spec: "WebSocketBalancerSpec") -> Iterator[str]:
+    if spec.is_dynamic:
+        for index, listener in enumerate(spec.listeners):
+            if listener.ends_tls:
+                yield f".listeners[{index}].protocol"
+
+
+def _tls_without_agent(spec: "WebSocketBalancerSpec") -> Iterator[str]:
+    if spec.reload.restarts:
+        for index, listener in enumerate(spec.listeners):
+            if listener.ends_tls:
+                yield f".listeners[{index}].protocol"
+
+
 def _default_above_maximum(spec: "WebSocketBalancerSpec") -> Iterable[str]:
     own = spec.defaults.timeouts.idle if spec.defaults.timeouts else None
     maximum = spec.maximum_idle
@@ -312,6 +388,24 @@ class WebSocketBalancerSpec(Model):
             ),
             broken=lambda spec: [".dataPlane"] if spec.is_dynamic and spec.reload.restarts else [],
             field=".dataPlane",
+        ),
+        Rule(
+            cel="self.dataPlane != 'Dynamic' || self.listeners.all(listener, listener.protocol != 'HTTPS')",
+            sentence="A listener with protocol HTTPS needs dataPlane Static",
+            broken=_tls_in_tables,
+            field=".listeners",
+        ),
+        Rule(
+            cel=(
+                "!has(self.reload) || !has(self.reload.strategy) || self.reload.strategy != 'Restart' || "
+                "self.listeners.all(listener, listener.protocol != 'HTTPS')"
+            ),
+            sentence=(
+                "A listener with protocol HTTPS needs reload.strategy InPlace: it is the agent that brings "
+                "certificates to nginx"
+            ),
+            broken=_tls_without_agent,
+            field=".listeners",
         ),
         Rule(
             cel="self.listeners.all(listener, self.listeners.exists_one(other, other.port == listener.port))",

@@ -56,6 +56,8 @@ class Reason(StrEnum):
     REF_NOT_PERMITTED = "RefNotPermitted"
     UNSUPPORTED_SERVICE = "UnsupportedService"
     ENDPOINT_NOT_ALLOWED = "EndpointNotAllowed"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - no secret, but a reason
+    INVALID_CERTIFICATE = "InvalidCertificate"
 
     # Why the pods do not serve it (yet).
     PENDING = "Pending"

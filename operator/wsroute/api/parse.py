@@ -93,12 +93,17 @@ def _repeated(field: FieldInfo, items: tuple[Any, ...], path: str) -> Iterator[t
         case {"x-kubernetes-list-type": "set"}:
             keys, suffix = list(items), ""
         case {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [str(name)]}:
-            keys, suffix = [getattr(item, name) for item in items], f".{name}"
+            keys, suffix = [_by_alias(item, name) for item in items], f".{name}"
         case _:
             return
     for index, key in enumerate(keys):
         if key in keys[:index]:
             yield f"{path}[{index}]{suffix}", f"Each item must be given once, and {shown(key)} is in the list already"
+
+
+def _by_alias(model: Model, name: str) -> Any:
+    """The value of the field that JSON calls by this name."""
+    return next(getattr(model, key) for key, field in type(model).model_fields.items() if (field.alias or key) == name)
 
 
 def _from_pydantic(model: type[Model], error: ErrorDetails) -> Problem:

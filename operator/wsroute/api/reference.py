@@ -83,7 +83,13 @@ CONDITIONS: Final[dict[ConditionType, tuple[str, str]]] = {
         "both",
         "The spec is valid. Of a route: its balancer exists and admits its namespace, its hosts and its paths.",
     ),
-    ConditionType.RESOLVED_REFS: ("route", "Every Service and every port that the route names exists and may be used."),
+    ConditionType.RESOLVED_REFS: (
+        "both",
+        (
+            "Every Service and every port that the route names exists and may be used. Of a balancer, where a listener "
+            "ends TLS: every Secret exists and holds a certificate that can be served."
+        ),
+    ),
     ConditionType.PROGRAMMED: (
         "both",
         "At least one balancer pod is ready, and every ready one has acknowledged what holds this generation.",
@@ -124,6 +130,13 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.ENDPOINT_NOT_ALLOWED: (
         "Some endpoints of the Service may not be used: written by hand, or with addresses that no pod can have or "
         "that somebody else has. The others serve."
+    ),
+    Reason.SECRET_NOT_FOUND: (
+        "A Secret with a certificate does not exist. What came from it before is served on, if anything did."
+    ),
+    Reason.INVALID_CERTIFICATE: (
+        "A Secret holds no certificate that can be served, or one that clients refuse for its dates; the message says "
+        "why. What came from it before is served on; the other certificates are not touched."
     ),
     Reason.PENDING: "Some of the ready balancer pods do not serve this generation yet; the message counts them.",
     Reason.RELOAD_HELD: "The change waits for the reload budget; the message says why, and until when at the latest.",

@@ -140,7 +140,7 @@ class WebSocketBalancerStatus(Model):
     summary: BalancerSummary | None = Field(default=None, description="Texts for the columns of kubectl get.")
     conditions: tuple[ConditionStatus, ...] = many(
         "map",
-        "Accepted, DeploymentReady, Programmed, DrainBacklog and Stalled.",
+        "Accepted, ResolvedRefs (where a listener ends TLS), DeploymentReady, Programmed, DrainBacklog, Stalled.",
         minimum=0,
         maximum=16,
         key="type",

@@ -65,6 +65,11 @@ class Outcome:
                 "The routes of a balancer with dataPlane Dynamic are no part of its nginx.conf, and need a cluster: "
                 "say dataPlane: Static."
             )
+        if any(listener.ends_tls for listener in self.balancer.spec.listeners):
+            raise ManifestError(
+                "Listeners with protocol HTTPS need a cluster, from whose Secrets their certificates come: say "
+                "protocol: HTTP, and have something in front end TLS."
+            )
         return build_configuration(self.balancer, ipv6=ipv6, main_template=self.main_template)
 
 

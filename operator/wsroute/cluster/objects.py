@@ -223,6 +223,19 @@ class ConfigMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """A Secret with a certificate, or one that the operator wrote. What it holds is shown nowhere, not even to those
+    who debug."""
+
+    meta: Meta
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    type: str
+    data: Mapping[str, str] = field(repr=False)
+    """Base64, as the API server gives it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a pass is a function of. Mappings are never changed once they are in a snapshot."""
 

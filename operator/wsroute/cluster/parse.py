@@ -31,6 +31,7 @@ from wsroute.cluster.objects import (
     Pod,
     Progress,
     Route,
+    Secret,
     Service,
     ServicePort,
     SliceEndpoint,
@@ -218,6 +219,22 @@ def parse_config_map(raw: object) -> ConfigMap | None:
         annotations=_strings(metadata.get("annotations")),
         data=_strings(source.get("data")),
         binary_data=_strings(source.get("binaryData")),
+    )
+
+
+def parse_secret(raw: object) -> Secret | None:
+    """A Secret."""
+    source = _mapping(raw)
+    meta = _meta(source)
+    if meta is None:
+        return None
+    metadata = _mapping(source.get("metadata"))
+    return Secret(
+        meta=meta,
+        labels=_strings(metadata.get("labels")),
+        annotations=_strings(metadata.get("annotations")),
+        type=_text(source, "type"),
+        data=_strings(source.get("data")),
     )
 
 

@@ -11,6 +11,7 @@ from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller import generated, making, restarting
 from wsroute.controller.advancing import advance, stay
 from wsroute.controller.budget import terms_of
+from wsroute.controller.certifying import Sights
 from wsroute.controller.definition import Trust
 from wsroute.controller.givens import Givens, read_givens
 from wsroute.controller.making import BalancerMemo, Made
@@ -38,17 +39,20 @@ def plan_balancer(
     now: float,
     wall: float,
     trust: Trust,
+    sights: Sights,
 ) -> BalancerPlan:
     """The plan for a balancer. ``state`` is what is to be remembered of it; ``epoch`` is the writing leader's;
     ``parts`` is the memo of the pass; ``now`` is monotonic, ``wall`` since the epoch; ``trust`` is that in the routes'
-    definition."""
-    return _plan(read_givens(node, snapshot, memo, parts, epoch=epoch, now=now, wall=wall, trust=trust), state)
+    definition; ``sights`` are the Secrets that are followed."""
+    given = read_givens(node, snapshot, memo, parts, epoch=epoch, now=now, wall=wall, trust=trust, sights=sights)
+    return _plan(given, state)
 
 
 def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     node, known = given.node, given.knows_routes
     asked, problem, state = making.main_template(node, given.snapshot.config_maps, state)
-    aim = _aim(given, asked, state) if known else _NO_AIM
+    certified = given.certified
+    aim = _aim(given, asked, state) if known and certified.is_known else _Aim(obstacle=certified.obstacle)
     if isinstance(aim, RefusedTemplate):
         # Once more with the shipped template. What was concluded of the routes meanwhile does not count.
         return _plan(given, replace(state, refused_template=aim))
@@ -82,6 +86,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         tables=tables.view if node.spec is not None and node.spec.is_dynamic else None,
         left_out=tables.left_out,
         backlog=move.backlog,
+        certified=certified,
         refusals=settled.refusals,
         withheld=settled.withheld,
         blamed=settled.blamed,
@@ -105,7 +110,7 @@ _NO_AIM: Final = _Aim()
 def _aim(given: Givens, asked: str | None, state: BalancerState) -> _Aim | RefusedTemplate:
     """The file, or a custom main template that can't be used. ``asked`` is the custom main template to use."""
     node, memo = given.node, given.memo
-    wished = making.wish(node, given.said, asked, memo, given.parts)
+    wished = making.wish(node, given.said, asked, given.certified.tls, memo, given.parts)
     if wished is None:
         return _NO_AIM
     unable = _unable(given)

@@ -25,13 +25,15 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
     the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), what it was made for
-    (``MADE_FOR_ANNOTATION``), and the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``)."""
+    (``MADE_FOR_ANNOTATION``), the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``), and the files of
+    certificates that it names (``CERTIFICATES_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
     structure: str
     made_for: str
     table_format: str = ""
+    certificates: str = ""
 
 
 NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
@@ -58,11 +60,12 @@ class Wanted:
 def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str) -> File:
     """Pack a file. Raises BundleError when it can't fit."""
     ports = " ".join(str(port) for port in sorted({listener.port for listener in configuration.listeners}))
-    bundle = pack(rendered.text)
+    files = {file for listener in configuration.listeners if listener.tls is not None for file in listener.tls.files}
+    file = File(pack(rendered.text), ports, rendered.structure, made_for, certificates=" ".join(sorted(files)))
     if configuration.shell is None:
-        return File(bundle, ports, rendered.structure, made_for)
-    beside = replace(bundle, data={**bundle.data, SCRIPT.name: SCRIPT.text})
-    return File(beside, ports, rendered.structure, made_for, str(FORMAT))
+        return file
+    beside = replace(file.bundle, data={**file.bundle.data, SCRIPT.name: SCRIPT.text})
+    return replace(file, bundle=beside, table_format=str(FORMAT))
 
 
 def wanted_in_force(
@@ -168,6 +171,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.LISTENER_PORTS_ANNOTATION: file.ports,
         names.STRUCTURE_ANNOTATION: file.structure,
         names.MADE_FOR_ANNOTATION: file.made_for,
+        names.CERTIFICATES_ANNOTATION: file.certificates,
         names.EPOCH_ANNOTATION: str(epoch),
         **({names.TABLE_FORMAT_ANNOTATION: file.table_format} if file.table_format else {}),
     }
@@ -328,4 +332,5 @@ def read_file(config_map: ConfigMap) -> File:
         annotations.get(names.STRUCTURE_ANNOTATION, ""),
         annotations.get(names.MADE_FOR_ANNOTATION, ""),
         annotations.get(names.TABLE_FORMAT_ANNOTATION, ""),
+        annotations.get(names.CERTIFICATES_ANNOTATION, ""),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from wsroute.cluster.objects import ConfigMap, Key, Snapshot
 from wsroute.controller import generated, restarting
+from wsroute.controller.certifying import Certified, Sights, certify
 from wsroute.controller.definition import Trust
 from wsroute.controller.generated import ours
 from wsroute.controller.making import BalancerMemo
@@ -21,7 +22,8 @@ class Givens:
     """What a plan looks at. ``nginx``, ``following`` and ``agents`` are the ConfigMaps as they stand, where they are
     ours; ``following`` is ``<balancer>-nginx-next``. ``said`` is what agents acknowledged, by the name of their pod,
     and ``pods`` are those that are not terminating. ``epoch`` is the writing leader's; ``trust`` is that in the routes'
-    definition; ``now`` is monotonic, ``wall`` since the epoch. ``memo`` is the balancer's, ``parts`` the pass's."""
+    definition, ``certified`` what the Secrets with certificates come to; ``now`` is monotonic, ``wall`` since the
+    epoch. ``memo`` is the balancer's, ``parts`` the pass's."""
 
     node: BalancerNode
     snapshot: Snapshot
@@ -32,6 +34,7 @@ class Givens:
     pods: tuple[BalancerPod, ...]
     published: Published
     trust: Trust
+    certified: Certified
     epoch: int
     now: float
     wall: float
@@ -88,6 +91,7 @@ def read_givens(
     now: float,
     wall: float,
     trust: Trust,
+    sights: Sights,
 ) -> Givens:
     """Take from a snapshot what concerns a balancer."""
     own = node.key
@@ -118,6 +122,7 @@ def read_givens(
             generated.read_since(following),
         ),
         trust=trust,
+        certified=certify(node, (nginx, following), sights, memo.certificates, epoch=epoch, wall=wall),
         epoch=epoch,
         now=now,
         wall=wall,

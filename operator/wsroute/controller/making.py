@@ -11,6 +11,7 @@ from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import NO_REFUSALS, Refusals
 from wsroute.controller import generated, refusal
+from wsroute.controller.certifying import CertificateMemo
 from wsroute.controller.generated import File
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
 from wsroute.controller.quarantine import NoRoomError, Settled, View, settle
@@ -22,6 +23,7 @@ from wsroute.controller.versions import Versions
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError
+from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed, describe_refused, find_main_template, still_refused
 from wsroute.dataplane.shell import build_shell
@@ -80,6 +82,7 @@ class BalancerMemo:
     standing: StandingMemo = field(default_factory=StandingMemo)
     tables: TableMemo = field(default_factory=TableMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
+    certificates: CertificateMemo = field(default_factory=CertificateMemo)
 
 
 def main_template(
@@ -120,23 +123,33 @@ def refused_template(pods: tuple[BalancerPod, ...], template: str | None, memo: 
 
 
 def wish(
-    node: BalancerNode, said: Mapping[str, Acknowledgement], template: str | None, memo: BalancerMemo, parts: Memo
+    node: BalancerNode,
+    said: Mapping[str, Acknowledgement],
+    template: str | None,
+    tls: Mapping[str, ListenerTls],
+    memo: BalancerMemo,
+    parts: Memo,
 ) -> Configuration | None:
     """The configuration that all routes together wish for; None when there can be none. ``template`` is a custom main
-    template."""
+    template, ``tls`` the certificates of the listeners that end TLS."""
     if node.spec is None:
         return None  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
     known = memo.wished
-    if known is not None and known[0] is node and (known[1].ipv6, known[1].main_template) == (ipv6, template):
+    if (
+        known is not None
+        and known[0] is node
+        and (known[1].ipv6, known[1].main_template) == (ipv6, template)
+        and {listener.name: listener.tls for listener in known[1].listeners if listener.tls is not None} == tls
+    ):
         return known[1]
     if node.spec.is_dynamic:
         bare = replace(node, accepted=(), rejected=())
-        empty = build_configuration(bare, ipv6=ipv6, main_template=template)
+        empty = build_configuration(bare, ipv6=ipv6, main_template=template, tls=tls)
         wished = replace(empty, shell=build_shell(node.spec))
     else:
-        wished = build_configuration(node, ipv6=ipv6, main_template=template, memo=parts)
+        wished = build_configuration(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts)
     memo.wished = (node, known[1] if known is not None and known[1] == wished else wished)
     return memo.wished[1]
 

@@ -13,6 +13,7 @@ from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
 from wsroute.controller.plan import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
+from wsroute.controller.secrets import Secrets, describe_unwritten
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.writer import Outcome, Writer, describe_foreign, describe_unpatched
 from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
@@ -52,6 +53,7 @@ class Passes:
         self,
         feed: Feed,
         writer: Writer,
+        secrets: Secrets,
         statuses: StatusWriter,
         elector: Elector,
         metrics: Metrics,
@@ -72,6 +74,7 @@ class Passes:
         self._settings = settings
         self._again = again
         self._trust = trust
+        self._secrets = secrets
         self._clock = clock
         self._wall = wall
         self._memo = PassMemo()
@@ -117,7 +120,9 @@ class Passes:
             now=self._clock(),
             wall=self._wall(),
             trust=self._trust(),
+            sights=self._secrets.sights,
         )
+        self._secrets.aim(frozenset().union(*(plan.certified.followed for plan in result.plans.values())))
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})
         self._count_refusals(result)
@@ -148,27 +153,45 @@ class Passes:
         outcome = restarted = Outcome.UNCHANGED
         self._tell_blame(plan)
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
-        foreign = plan.agents.wanted.key if made is Outcome.FOREIGN else None
+        foreign = describe_foreign(plan.agents.wanted.key) if made is Outcome.FOREIGN else ""
+        unwritten = await self._write_certificates(plan)
+        if unwritten is not None:
+            return unwritten
         for stage in plan.stages:
             outcome, failed = await self._write_stage(plan, stage)
             if failed is not None:
-                foreign = failed.wanted.key if outcome is Outcome.FOREIGN else foreign
+                foreign = describe_foreign(failed.wanted.key) if outcome is Outcome.FOREIGN else foreign
                 break
         if plan.restart is not None and outcome in (Outcome.UNCHANGED, Outcome.WRITTEN):
             outcome = restarted = await self._writer.restart(plan.restart)  # its pods find their file by now
         balancer = plan.node.key
-        if foreign is not None:
-            self._blocked[balancer] = describe_foreign(foreign)
+        if foreign:
+            self._blocked[balancer] = foreign
         elif restarted is Outcome.REFUSED and plan.restart is not None:
             self._blocked[balancer] = describe_unpatched(plan.restart.deployment.meta.key)
         elif not (outcome.again or made.again):
             self._blocked.pop(balancer, None)
         if outcome.again or made.again:
             return RETRY
-        if outcome is not Outcome.WRITTEN and foreign is not None:
+        if outcome is not Outcome.WRITTEN and foreign:
             return FOREIGN_RETRY
         # What was written may allow the next step at once.
         return 0.0 if outcome is Outcome.WRITTEN else math.inf
+
+    async def _write_certificates(self, plan: BalancerPlan) -> float | None:
+        """Certificates come before the version that names them. Where one can't be written nothing else goes out
+        either, and this gives in how many seconds to try again."""
+        for write in plan.certified.writes:
+            outcome = await self._secrets.write(write)
+            if outcome is Outcome.WRITTEN:
+                continue
+            if outcome is Outcome.FOREIGN:
+                self._blocked[plan.node.key] = describe_foreign(write.wanted.key, "Secret")
+                return FOREIGN_RETRY
+            if outcome is Outcome.REFUSED:
+                self._blocked[plan.node.key] = describe_unwritten(write.wanted.key, plan.node.key.name)
+            return RETRY
+        return None
 
     async def _write_stage(self, plan: BalancerPlan, stage: tuple[Write, ...]) -> tuple[Outcome, Write | None]:
         """Write what may go out together; gives what became of it, and the first write that failed."""

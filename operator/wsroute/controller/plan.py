@@ -11,6 +11,7 @@ from wsroute.cluster.objects import ConfigMap
 from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated
 from wsroute.controller.budget import Reload, to_text
+from wsroute.controller.certifying import Certified
 from wsroute.controller.generated import Wanted
 from wsroute.controller.published_tables import TableView
 from wsroute.controller.release import Released
@@ -72,6 +73,8 @@ class BalancerPlan:
     left_out: frozenset[RouteRef]
     """The routes for which these have no room."""
     backlog: str
+    certified: Certified
+    """What the Secrets with certificates come to. Their writes go out first of all."""
     refusals: Refusals
     withheld: Withheld
     blamed: tuple[Failure, ...]
@@ -110,7 +113,9 @@ class BalancerPlan:
         ahead = self.decision.look_again if self.decision is not None else None
         hold = self.released.hold if self.released is not None else None
         return min(
-            math.inf if ahead is None else ahead, math.inf if hold is None else max(0.01, hold.look_at - self.now)
+            math.inf if ahead is None else ahead,
+            math.inf if hold is None else max(0.01, hold.look_at - self.now),
+            max(0.01, self.certified.expires - self.now),
         )
 
 

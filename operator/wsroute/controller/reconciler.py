@@ -14,6 +14,7 @@ from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller.balancing import plan_balancer
+from wsroute.controller.certifying import NOTHING_SEEN, Sights
 from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.making import BalancerMemo
 from wsroute.controller.plan import BalancerPlan
@@ -70,10 +71,11 @@ def plan_pass(
     now: float,
     wall: float,
     trust: Trust = NO_DEFINITION,
+    sights: Sights = NOTHING_SEEN,
 ) -> PassResult:
     """Plan everything. Snapshots of one ``revision`` differ in ConfigMaps and statuses only; ``epoch`` is the leader's;
     ``now`` is monotonic, seconds; ``wall`` is the time that people know, seconds since the epoch; ``trust`` is in the
-    routes' definition."""
+    routes' definition; ``sights`` are the Secrets that are followed."""
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in snapshot.balancers}
     states = {key: balancer.state.read(snapshot.config_maps, key) for key, balancer in memo.balancers.items()}
     graph = _graph(snapshot, settings, memo, states, revision=revision, wall=wall)
@@ -88,6 +90,7 @@ def plan_pass(
             now=now,
             wall=wall,
             trust=trust,
+            sights=sights,
         )
         for key, node in graph.balancers.items()
     }
@@ -135,6 +138,7 @@ def status_targets(
             plan.held,
             plan.template,
             plan.backlog,
+            plan.certified.problems,
             blocked.get(key, ""),
             plan.served,
         )
@@ -164,7 +168,10 @@ def status_targets(
         view = progress[key].of_balancer()
         targets[StatusKey(Kind.BALANCER, key)] = memo.statuses.get(
             (Kind.BALANCER, key),
-            (plan.node, view, plan.obstacle, plan.held, plan.template, plan.backlog, blocked.get(key, ""), plan.served),
+            (
+                *(plan.node, view, plan.obstacle, plan.held, plan.template, plan.backlog),
+                *(plan.certified.problems, blocked.get(key, ""), plan.served),
+            ),
             partial(balancer_target, plan, view, blocked=blocked.get(key, "")),
         )
     if not same:

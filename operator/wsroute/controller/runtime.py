@@ -26,6 +26,7 @@ from wsroute.controller.guard import RouteGuard
 from wsroute.controller.passes import Passes
 from wsroute.controller.resync import Resync
 from wsroute.controller.scope import follow_namespaces, scope_of
+from wsroute.controller.secrets import Secrets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.watching import Watching
 from wsroute.controller.writer import Writer
@@ -111,9 +112,11 @@ class Operator:
         guard = self._elector.assert_leading
         writer = Writer(client, self._feed, self.metrics, assert_leading=guard)
         self._statuses = StatusWriter(client, self._feed, self.metrics, self._events, assert_leading=guard)
+        self._secrets = Secrets(client, self.metrics, changed=self._loop.trigger, assert_leading=guard)
         self._passes = Passes(
             self._feed,
             writer,
+            self._secrets,
             self._statuses,
             self._elector,
             self.metrics,
@@ -138,6 +141,7 @@ class Operator:
                     ("events", self._events.run()),
                     ("leadership", self._follow_leadership()),
                     ("follow", self._follow()),
+                    ("secrets", self._secrets.run()),
                     ("namespaces", self._follow_namespaces()),
                     ("guard", self._guard.run()),
                     ("resync", self._resync.run()),

@@ -53,7 +53,7 @@ def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "")
     that can't be used is told. Where routes are held, nothing else counts before somebody has said what is to become of
     them."""
     node = plan.node
-    conditions = balancer_conditions(node, view, backlog=plan.backlog)
+    conditions = balancer_conditions(node, view, backlog=plan.backlog, certificates=plan.certified.problems)
     if plan.obstacle:
         conditions = [_obstructed(condition, plan.obstacle) for condition in conditions]
     elif blocked:

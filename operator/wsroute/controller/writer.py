@@ -33,9 +33,9 @@ from wsroute.observability.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 
-def describe_foreign(key: Key) -> str:
+def describe_foreign(key: Key, kind: str = "ConfigMap") -> str:
     """What to tell of an object that has a generated one's name and isn't ours."""
-    return f"ConfigMap {key} exists and does not bear our labels, so it is left alone: rename or delete it."
+    return f"{kind} {key} exists and does not bear our labels, so it is left alone: rename or delete it."
 
 
 def describe_unpatched(key: Key) -> str:

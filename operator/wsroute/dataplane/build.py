@@ -5,11 +5,14 @@ of one host become its virtual servers. Both are remembered from pass to pass, b
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 from wsroute.api.policies import Policy
+from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
 from wsroute.dataplane.hosts import by_listeners
 from wsroute.dataplane.ir import (
     Configuration,
@@ -28,6 +31,7 @@ from wsroute.dataplane.weights import MAX_HASH_WEIGHT, MAX_WEIGHT, endpoint_weig
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BackendNode, BalancerNode, PathNode, RouteNode, RouteSettings
 
+NO_TLS: Final[Mapping[str, ListenerTls]] = MappingProxyType({})
 _NO_ENDPOINTS: Final = Refuse(RefusalReason.NO_ENDPOINTS)
 _ROUTE_INVALID: Final = Refuse(RefusalReason.ROUTE_INVALID)
 
@@ -43,10 +47,15 @@ class _Fragment:
 
 
 def build_configuration(
-    node: BalancerNode, *, ipv6: bool, main_template: str | None = None, memo: Memo | None = None
+    node: BalancerNode,
+    *,
+    ipv6: bool,
+    main_template: str | None = None,
+    tls: Mapping[str, ListenerTls] = NO_TLS,
+    memo: Memo | None = None,
 ) -> Configuration:
     """The configuration of a balancer. ``ipv6`` says that its pods can listen on IPv6; ``main_template`` is the text of
-    a custom one.
+    a custom one; ``tls`` are the certificates of its listeners, by their names.
 
     Raises ValueError for a balancer whose spec did not parse: there is nothing to build, and what is served stays.
     """
@@ -75,6 +84,7 @@ def build_configuration(
                 port=listener.port,
                 public_scheme=listener.public_scheme,
                 public_port=listener.public_port,
+                tls=tls.get(listener.name, NO_CERTIFICATES) if listener.ends_tls else None,
             )
             for listener in sorted(spec.listeners, key=lambda listener: listener.name)
         ),

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from wsroute.api.policies import HashKey, OriginRules, Policy
+from wsroute.dataplane.certificates import ListenerTls
 
 
 class RouteRef(NamedTuple):
@@ -30,12 +31,14 @@ class PathMatch(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A port on which a balancer's pods accept connections, and what clients see of it."""
+    """A port on which a balancer's pods accept connections, and what clients see of it. ``tls`` is None where no TLS is
+    ended."""
 
     name: str
     port: int
     public_scheme: Literal["ws", "wss"]
     public_port: int
+    tls: ListenerTls | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

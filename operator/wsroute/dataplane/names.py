@@ -27,6 +27,26 @@ ROLE_TEMPLATE: Final = "template"
 ROLE_STATE: Final = "state"
 """What the operator remembers of the balancer (``cluster.balancer_state``); no agent reads it."""
 
+ROLE_TLS: Final = "tls"
+"""A Secret with the files of certificates; agents follow all of a balancer's by their names."""
+
+TLS_TYPE: Final = "wsroute.dev/certificates"
+"""The type of these Secrets. A Secret's type can't be changed, so that no apply of ours takes in somebody else's."""
+
+TLS_SECRETS: Final = 4
+"""How many of them a balancer has: a fixed number, so that roles can name them."""
+
+TLS_SUFFIX: Final = ".pem"
+"""What a file is called by in them, behind the SHA-256 of its content in hex."""
+
+CERTIFICATES_ANNOTATION: Final = "wsroute.dev/certificates"
+"""On either version: the files of certificates that it names, separated by blanks, without their suffix. A pod has to
+have them before nginx loads it."""
+
+SOURCES_ANNOTATION: Final = "wsroute.dev/sources"
+"""On the Secrets with certificates: a JSON object that tells the last good file that came from each Secret of an
+administrator, by the Secret's name."""
+
 ROLE_TABLE: Final = "table"
 """A part of the tables of a Dynamic balancer (``dataplane.shards``)."""
 
@@ -113,6 +133,16 @@ def state_name(balancer: str) -> str:
 def agents_name(balancer: str) -> str:
     """The ConfigMap in which agents acknowledge."""
     return f"{balancer}-agents"
+
+
+def tls_name(balancer: str, number: int) -> str:
+    """One of the Secrets with certificates."""
+    return f"{balancer}-tls-{number}"
+
+
+def tls_number(file: str) -> int:
+    """Which one of them holds a file."""
+    return int(file[:8], 16) % TLS_SECRETS
 
 
 def table_name(balancer: str, family: str, index: int) -> str:

@@ -1,6 +1,6 @@
 """From a node, and from how far its rollout has come, to the conditions that its status shows."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,9 +69,12 @@ def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
     return [*told, _stalled(told, passing=passing)]
 
 
-def balancer_conditions(node: BalancerNode, rollout: RolloutView, *, backlog: str = "") -> list[Condition]:
-    """Accepted, DeploymentReady, Programmed, DrainBacklog, Stalled. ``backlog`` says which pod has no room for another
-    reload."""
+def balancer_conditions(
+    node: BalancerNode, rollout: RolloutView, *, backlog: str = "", certificates: Sequence[Problem] = ()
+) -> list[Condition]:
+    """Accepted, ResolvedRefs (where a listener ends TLS), DeploymentReady, Programmed, DrainBacklog, Stalled.
+
+    ``backlog`` says which pod has no room for another reload, ``certificates`` is what is wrong with the Secrets."""
     accepted = _accepted(node.acceptance_problems, "The balancer is valid.")
     if accepted.status:
         deployed = _deployment_ready(node)
@@ -80,7 +83,8 @@ def balancer_conditions(node: BalancerNode, rollout: RolloutView, *, backlog: st
         text = "Nothing is changed on the pods while the balancer is not valid: they serve what they served before."
         deployed = Condition(ConditionType.DEPLOYMENT_READY, status=False, reason=accepted.reason, message=text)
         programmed = Condition(ConditionType.PROGRAMMED, status=False, reason=accepted.reason, message=text)
-    return [accepted, deployed, programmed, _drain_backlog(backlog), _stalled((accepted, deployed, programmed))]
+    told = (accepted, *_certified(node, certificates), deployed, programmed)
+    return [*told, _drain_backlog(backlog), _stalled(told)]
 
 
 def describe(problems: Sequence[Problem]) -> str:
@@ -188,6 +192,18 @@ def _deployment_ready(node: BalancerNode) -> Condition:
     if deployment.ready_replicas < deployment.replicas:
         return Condition(kind, status=False, reason=Reason.PENDING, message=text)
     return Condition(kind, status=True, reason=Reason.READY, message=text)
+
+
+def _certified(node: BalancerNode, problems: Sequence[Problem]) -> Iterator[Condition]:
+    """What a balancer refers to are the Secrets of the listeners that end TLS."""
+    if node.spec is None or not any(listener.ends_tls for listener in node.spec.listeners):
+        return
+    kind = ConditionType.RESOLVED_REFS
+    if problems:
+        yield Condition(kind, status=False, reason=problems[0].reason, message=describe(problems))
+    else:
+        text = "All Secrets hold certificates that can be served."
+        yield Condition(kind, status=True, reason=Reason.RESOLVED, message=text)
 
 
 def _drain_backlog(backlog: str) -> Condition:

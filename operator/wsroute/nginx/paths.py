@@ -8,11 +8,18 @@ from typing import Final
 class Paths:
     """``conf`` is the folder of the versions, read-only for nginx; ``run`` is the one that nginx's side writes.
 
-    Both absolute. ``run`` must be short enough for the path of a Unix socket, and must hold a folder ``tmp``.
+    Both absolute. ``run`` must be short enough for the path of a Unix socket, and must hold a folder ``tmp``. ``tls``
+    is the folder of the certificates, where that is not a part of ``conf``.
     """
 
     conf: str
     run: str
+    tls: str = ""
+
+    @property
+    def certificates(self) -> str:
+        """The folder of the certificates with their keys, read-only for nginx."""
+        return self.tls or f"{self.conf}/tls"
 
     @property
     def pid(self) -> str:
@@ -61,7 +68,7 @@ class Options:
     user: str | None = None
 
 
-POD_PATHS: Final = Paths(conf="/etc/wsroute", run="/run/wsroute")
+POD_PATHS: Final = Paths(conf="/etc/wsroute", run="/run/wsroute", tls="/etc/wsroute-tls")
 """In a balancer pod."""
 
 POD_OPTIONS: Final = Options(readiness_port=8081)

@@ -10,6 +10,7 @@ from typing import Final
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef, Upstream, VirtualServer
 from wsroute.dataplane.requirements import DYNAMIC, STATIC
 from wsroute.nginx.linemap import LineMap
+from wsroute.nginx.listening import Listening
 from wsroute.nginx.memo import RenderMemo
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.quoting import (
@@ -45,7 +46,6 @@ _TEMPLATES: Final = hashlib.sha256(
 ).hexdigest()
 """What the templates were made of: another release may say other things of the same model."""
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
-_LISTEN: Final = macro("blocks.conf.j2", "listen")
 _UPSTREAM: Final = macro("blocks.conf.j2", "upstream")
 _SERVER: Final = macro("blocks.conf.j2", "server")
 
@@ -106,11 +106,11 @@ def render(
         (configuration.listeners, tuple(upstream.name for upstream in upstreams), servers, configuration.shell),
         partial(_whole, configuration),
     )
-    ports = tuple((listener.name, listener.port) for listener in configuration.listeners)
+    ports = tuple((listener.name, listener.port, listener.tls is not None) for listener in configuration.listeners)
     trusted = bool(configuration.trusted_proxies)
     request_headers = _REQUEST_HEADERS(trusted=trusted)
     memo.begin((ports, configuration.ipv6, trusted))
-    listens: dict[tuple[str, ...], Block] = {}
+    listening = Listening(configuration, context.listeners, paths)
     blocks: list[str] = []
     for upstream in upstreams:
         owners = whole.owners[upstream.name]
@@ -118,10 +118,8 @@ def render(
     location_headers = Block(indent(request_headers, " " * 12).rstrip("\n"))
     first_server = len(blocks)
     for server in servers:
-        listen = listens.get(server.listeners)
-        if listen is None:
-            listen = listens[server.listeners] = _listen(configuration, server)
-        blocks.append(memo.block(server, None, partial(_server, server, listen, location_headers)))
+        heads = listening.heads(server)
+        blocks.append(memo.block(server, heads, partial(_server, server, heads, location_headers)))
     memo.end()
     headers = Block(indent(request_headers, " " * 4))
     place = _place(paths, options or Options())
@@ -131,7 +129,7 @@ def render(
 
     def around(version: str) -> tuple[str, str]:
         """What stands before and behind the routes."""
-        http = _http(configuration, context, paths, place, headers, whole, version)
+        http = _http(configuration, context, paths, place, headers, whole, listening.heads_for_all(), version)
         head, tail = skeleton.around(main, http)
         banner = _BANNER(balancer=context.balancer, version=Block(version), custom=custom, needs=needs)
         return banner + head, tail
@@ -227,10 +225,12 @@ def _main_context(configuration: Configuration) -> MainContext:
                 port_column=Block(_port(listener.port).ljust(len("default"))),
                 scheme=Identifier(_SCHEMES.get(str(listener.public_scheme), "")),
                 public_port=_port(listener.public_port),
+                tls=listener.tls is not None,
             )
             for listener in configuration.listeners
         ),
         ipv6=configuration.ipv6,
+        tls=any(listener.tls is not None for listener in configuration.listeners),
         trusted_proxies=tuple(Network(network) for network in configuration.trusted_proxies),
     )
 
@@ -242,6 +242,7 @@ def _http(
     place: Mapping[str, object],
     headers: Block,
     whole: _Whole,
+    heads_for_all: tuple[Block, ...],
     version: str,
 ) -> str:
     """All of http that is ours and stands before the upstreams and servers of the routes."""
@@ -259,6 +260,7 @@ def _http(
         idle_timeout=Duration(COMMON_IDLE_TIMEOUT),
         request_headers=headers,
         refuse_socket=UnixSocket(paths.refuse_socket),
+        heads_for_all=heads_for_all,
         zone=Size(zone),
     )
 
@@ -284,20 +286,12 @@ def _header_names(configuration: Configuration) -> set[str]:
     return names
 
 
-def _listen(configuration: Configuration, server: VirtualServer) -> Block:
-    ports = {listener.name: listener.port for listener in configuration.listeners}
-    if not server.listeners:
-        raise EmitError("A server must have a listener.")
-    chosen = [_port(ports[name]) for name in server.listeners]
-    return Block(_LISTEN(ports=chosen, ipv6=configuration.ipv6).rstrip("\n"))
-
-
 def _upstream(upstream: Upstream, routes: tuple[RouteRef, ...]) -> str:
     return _UPSTREAM(view=upstream_view(upstream, routes))
 
 
-def _server(server: VirtualServer, listen: Block, request_headers: Block) -> str:
-    return _SERVER(view=server_view(server, listen=listen, request_headers=request_headers))
+def _server(server: VirtualServer, heads: tuple[Block, ...], request_headers: Block) -> str:
+    return _SERVER(view=server_view(server, heads=heads, request_headers=request_headers))
 
 
 def _check(configuration: Configuration) -> None:

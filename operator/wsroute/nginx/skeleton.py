@@ -41,24 +41,26 @@ _REQUIRED: Final = Required(main=Block(f"{_MAIN};"), http=Block(f"{_HTTP};"))
 
 @dataclass(frozen=True, slots=True)
 class ListenerView:
-    """A listener. ``port_column`` is the port, padded."""
+    """A listener. ``port_column`` is the port, padded; ``tls`` says that TLS is ended there."""
 
     name: Comment
     port: Integer
     port_column: Block
     scheme: Identifier
     public_port: Integer
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MainContext:
-    """The names that a main template gets, beside ``required``."""
+    """The names that a main template gets, beside ``required``. ``tls`` says that some listener ends TLS."""
 
     balancer: Comment
     worker_processes: Emitted
     worker_connections: Integer
     listeners: tuple[ListenerView, ...]
     ipv6: bool
+    tls: bool
     trusted_proxies: tuple[Network, ...]
 
     def names(self) -> dict[str, Any]:

@@ -109,10 +109,11 @@ class LocationView(NamedTuple):
 
 
 class ServerView(NamedTuple):
-    """A ``server``. ``unclaimed_paths`` says that there are paths that no location takes."""
+    """A ``server``, or several that differ in their listeners. ``unclaimed_paths`` says that there are paths that no
+    location takes."""
 
     title: Comment
-    listen: Block
+    heads: tuple[Block, ...]
     name: ServerName
     unclaimed_paths: bool
     locations: tuple[LocationView, ...]
@@ -148,7 +149,7 @@ def _endpoint_view(endpoint: Endpoint) -> EndpointView:
     )
 
 
-def server_view(server: VirtualServer, *, listen: Block, request_headers: Block) -> ServerView:
+def server_view(server: VirtualServer, *, heads: tuple[Block, ...], request_headers: Block) -> ServerView:
     """A server with all its locations. Raises EmitError, with the route where it is a location's fault."""
     paths = [(location.path, location.match) for location in server.locations]
     if len(set(paths)) != len(paths):
@@ -158,7 +159,7 @@ def server_view(server: VirtualServer, *, listen: Block, request_headers: Block)
     name = ServerName(server.host)
     return ServerView(
         title=Comment(f"{server.host}: {_named(routes)}"),
-        listen=listen,
+        heads=heads,
         name=name,
         unclaimed_paths=("/", PathMatch.PREFIX) not in paths,
         locations=tuple(_location_view(location, exact=exact, host=server.host) for location in server.locations),

@@ -193,3 +193,11 @@ def test_nginx_settings(nginx: Any, processes: int | None, connections: int) -> 
 def test_models_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         route().hosts = ()
+
+
+def test_a_listener_that_ends_tls_is_wss_on_its_own_port_unless_told_otherwise() -> None:
+    secure = {"name": "wss", "port": 8443, "protocol": "HTTPS", "tls": {"certificates": [{"secretName": "chat"}]}}
+    (own,) = balancer(listeners=[secure]).listeners
+    (public,) = balancer(listeners=[{**secure, "public": {"scheme": "wss"}}]).listeners
+    assert (own.public_scheme, own.public_port, own.certificates) == ("wss", 8443, ("chat",))
+    assert (public.public_scheme, public.public_port) == ("wss", 443)

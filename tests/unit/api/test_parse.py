@@ -52,6 +52,9 @@ def balancer(**fields: Any) -> Json:
     return good | fields
 
 
+TLS = {"certificates": [{"secretName": "chat"}]}
+
+
 def listener(**fields: Any) -> Json:
     """A good spec with some fields of its only listener replaced."""
     return balancer(listeners=[{"name": "ws", "port": 8080, "protocol": "HTTP"} | fields])
@@ -213,7 +216,35 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
     (listener(port=70_000), "spec.listeners[0].port", "must be at most 65535"),
     (listener(port=8081), "spec.listeners[0].port", "8081 and 8082 are reserved"),
     (listener(port=8082), "spec.listeners[0].port", "8081 and 8082 are reserved"),
-    (listener(protocol="HTTPS"), "spec.listeners[0].protocol", "must be 'HTTP'"),
+    (listener(protocol="TLS"), "spec.listeners[0].protocol", "must be 'HTTP' or 'HTTPS'"),
+    (listener(protocol="HTTPS"), "spec.listeners[0].tls", "with protocol HTTPS, and only then"),
+    (listener(tls=TLS), "spec.listeners[0].tls", "with protocol HTTPS, and only then"),
+    (listener(protocol="HTTPS", tls={"certificates": []}), "spec.listeners[0].tls.certificates", "must not be empty"),
+    (
+        listener(protocol="HTTPS", tls={"certificates": [{"secretName": "a"}, {"secretName": "a"}]}),
+        "spec.listeners[0].tls.certificates[1].secretName",
+        "in the list already",
+    ),
+    (
+        listener(protocol="HTTPS", tls={"certificates": [{"secretName": "../a"}]}),
+        "spec.listeners[0].tls.certificates[0].secretName",
+        "lower-case letters",
+    ),
+    (
+        listener(protocol="HTTPS", tls=TLS, public={"scheme": "ws"}),
+        "spec.listeners[0].public.scheme",
+        "What clients see of a listener with protocol HTTPS is wss",
+    ),
+    (
+        {**listener(protocol="HTTPS", tls=TLS), "dataPlane": "Dynamic"},
+        "spec.listeners[0].protocol",
+        "needs dataPlane Static",
+    ),
+    (
+        {**listener(protocol="HTTPS", tls=TLS), "reload": {"strategy": "Restart"}},
+        "spec.listeners[0].protocol",
+        "needs reload.strategy InPlace",
+    ),
     (listener(public={"scheme": "http"}), "spec.listeners[0].public.scheme", "must be 'ws' or 'wss'"),
     (listener(public={"scheme": "ws", "port": 0}), "spec.listeners[0].public.port", "at least 1"),
     (

@@ -156,3 +156,11 @@ def test_a_dynamic_balancer_is_checked_and_has_no_file_of_its_own() -> None:
     assert outcome.findings == ()
     with pytest.raises(ManifestError, match="say dataPlane: Static"):
         outcome.configuration(ipv6=True)
+
+
+def test_a_listener_that_ends_tls_is_checked_and_needs_a_cluster() -> None:
+    tls = BALANCER.replace("protocol: HTTP", "protocol: HTTPS, tls: {certificates: [{secretName: chat}]}")
+    outcome = evaluate(parse_file("all.yaml", f"{tls}---{APP}---{route('a')}"))
+    assert outcome.findings == ()
+    with pytest.raises(ManifestError, match="need a cluster"):
+        outcome.configuration(ipv6=True)

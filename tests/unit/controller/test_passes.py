@@ -14,6 +14,7 @@ from wsroute.cluster.balancer_state import format_time
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Feed
 from wsroute.controller.passes import FOREIGN_RETRY, OUTLIVED, RETRY, STANDBY, Passes
+from wsroute.controller.secrets import Secrets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.statuses import StatusKey, Target
 from wsroute.controller.writer import Writer
@@ -79,9 +80,13 @@ class Scene:
         self.now = 0.0
         feed = Feed(self.world.state, changed=lambda: None)
         self.feed = feed
+        self.secrets = Secrets(
+            self.cluster, self.metrics, changed=lambda: None, assert_leading=self.elector.assert_leading
+        )
         self.passes = Passes(
             feed,
             Writer(self.cluster, feed, self.metrics, assert_leading=self.elector.assert_leading),
+            self.secrets,
             cast("StatusWriter", self.statuses),
             cast("Elector", self.elector),
             self.metrics,

@@ -76,6 +76,7 @@ async def test_a_config_map_is_made_and_says_all_that_agents_need(world: World) 
         names.LISTENER_PORTS_ANNOTATION: "8080 9090",
         names.STRUCTURE_ANNOTATION: "s",
         names.MADE_FOR_ANNOTATION: "made-for",
+        names.CERTIFICATES_ANNOTATION: "",
         names.PODS_ANNOTATION: "a b",
         names.MAX_DRAINING_ANNOTATION: "3",
         names.DRAIN_TIMEOUT_ANNOTATION: "3600000",

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from tests.support import objects as made
+from tests.support.configurations import configuration
+from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.fingerprint import fingerprints
-from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.ir import Listener, RouteRef
 from wsroute.graph.memo import Memo
 
 CHAT, OTHER = RouteRef("team-a", "chat"), RouteRef("team-a", "other")
@@ -100,3 +102,11 @@ def test_a_memo_changes_nothing_but_the_cost() -> None:
         configuration = made.configuration_of(raws)
         assert fingerprints(configuration, memo=memo) == fingerprints(configuration)
         memo.end_pass()
+
+
+def test_certificates_are_no_part_of_a_route() -> None:
+    old, new = (ListenerTls((file,), ()) for file in ("a" * 64, "b" * 64))
+    plain, before, after = (
+        fingerprints(configuration(listeners=(Listener("ws", 8080, "wss", 443, tls),))) for tls in (None, old, new)
+    )
+    assert before == after != plain

@@ -33,6 +33,7 @@ CONTEXT: dict[str, Any] = {
     "listeners": tuple(Thing(Comment(f"l{number}")) for number in range(3)),
     "many": tuple(Thing(Comment(f"m{number}")) for number in range(64)),
     "ipv6": False,
+    "tls": False,
     "required": Required(Block("main;"), Block("http;")),
 }
 EXTENDING = '{% extends "nginx.conf.j2" %}\n'

@@ -85,3 +85,10 @@ priorityClassName: {{ . }}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
 {{- end }}
+
+{{- /* The Secrets by which certificates get to the pods; their number is the operator's. */ -}}
+{{- define "wsroute.balancer.tlsSecrets" -}}
+{{- range $number := until 4 }}
+- {{ $.Values.balancer.name }}-tls-{{ $number }}
+{{- end }}
+{{- end }}
