@@ -22,14 +22,16 @@ HANDSHAKES = 2_000
 SOCKETS = 400
 
 
-async def test_weights_are_shares_of_handshakes_in_turn() -> None:
+@pytest.mark.parametrize(("policy", "clients"), [(Policy.ROUND_ROBIN, 8), (Policy.LEAST_CONNECTIONS, 1)])
+async def test_weights_are_shares_of_handshakes(policy: Policy, clients: int) -> None:
+    """Also where no socket is held, so that none has more of them than another: hence one client after the other."""
     [port] = free_ports(1)
     async with running_backend() as heavy, running_backend() as light:
         weighted = configuration(
             port=port,
             worker_processes=2,
             upstreams=[
-                upstream(heavy.endpoint(weight=9), light.endpoint(weight=1), balancing=Policy.ROUND_ROBIN),
+                upstream(heavy.endpoint(weight=9), light.endpoint(weight=1), balancing=policy),
             ],
         )
         with running_nginx(weighted):
@@ -38,7 +40,7 @@ async def test_weights_are_shares_of_handshakes_in_turn() -> None:
                 for _ in range(count):
                     assert (await shake(port)).status == 101
 
-            await asyncio.gather(*(several(HANDSHAKES // 8) for _ in range(8)))
+            await asyncio.gather(*(several(HANDSHAKES // clients) for _ in range(clients)))
         assert len(heavy.requests) + len(light.requests) == HANDSHAKES
         assert len(heavy.requests) / HANDSHAKES == pytest.approx(0.9, abs=0.03)
 

@@ -134,20 +134,21 @@ function atWeight(groups, number) {
     return {group: groups[groups.length - 1], rest: 0};
 }
 
-// The endpoint with fewest sockets for its weight; between equals, chance.
+// The endpoint with fewest sockets for its weight; between equals, chance by their weights.
 function leastConnections(groups, usable) {
     const counts = ngx.shared.wsroute_sockets;
     let best = null;
     let least = Infinity;
-    let equals = 0;
+    let equals = 0;      // their weight
     function consider(group, number) {
         const address = addressOf(group, number);
         if (best !== null && best.address === address || !usable(address)) {
             return false;
         }
-        const load = (liveSockets(counts, address) + 1) * group.ready / group.weight;
-        equals = load === least ? equals + 1 : 1;
-        if (load < least || load === least && Math.random() * equals < 1) {
+        const weight = group.weight / group.ready;
+        const load = liveSockets(counts, address) / weight;
+        equals = load === least ? equals + weight : weight;
+        if (load < least || load === least && Math.random() * equals < weight) {
             best = {address: address, id: idOf(group, number)};
             least = load;
         }

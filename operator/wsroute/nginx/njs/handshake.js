@@ -76,11 +76,14 @@ const KEY = /^[A-Za-z0-9+/]{22}==$(?!\n)/;
 // The checks of RFC 6455, section 4.2.1, and the page's origin; nothing when all is well.
 function refuseHandshake(r, record) {
     const headers = r.headersIn;
+    if (r.method !== 'GET') {
+        return refuse(r.variables, 400, 'bad-handshake');
+    }
     if (headers['Sec-WebSocket-Version'] !== '13') {
         r.variables.wsroute_spoken = '13';
         return refuse(r.variables, 426, 'upgrade-required');
     }
-    if (r.method !== 'GET' || !KEY.test(headers['Sec-WebSocket-Key'] || '')) {
+    if (!KEY.test(headers['Sec-WebSocket-Key'] || '')) {
         return refuse(r.variables, 400, 'bad-handshake');
     }
     if (record.o !== undefined && !permitsOrigin(record.o, headers.Origin)) {
