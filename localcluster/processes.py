@@ -48,6 +48,8 @@ def alive(process: ProcessId) -> bool:
 
 def end(process: ProcessId, *, timeout: float = 10.0) -> None:
     """Kills exactly this process and waits until it is gone; does nothing when it has ended before."""
+    if not alive(process):  # its id may be a thread's by now, for which there is no handle
+        return
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,16 @@ def test_a_second_holder_of_a_lock_waits_and_says_so(tmp_path: Path, capfd: pyte
     output, _ = second.communicate(timeout=10)
     assert output == "second\n"
     assert capfd.readouterr().err == ""
+
+
+def test_an_id_that_is_a_thread_s_by_now_is_left_alone() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        processes.end(ProcessId(pid=thread.native_id, start=1))
+        assert thread.is_alive()
+    finally:
+        done.set()
+        thread.join()
