@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from tests.hostile.fields import Leaf, leaves
 from tests.hostile.world import (
-    STICKY,
-    STICKY_BALANCER_SPEC,
-    STICKY_ROUTE_SPEC,
+    APART,
+    WHOLE_BALANCER_SPEC,
+    WHOLE_ROUTE_SPEC,
     Outcome,
     World,
     attacker,
@@ -27,9 +27,9 @@ OBJECTS: Final = {
     "Deployment": neighbours()[1],
     "Pod": neighbours()[2],
 }
-_WITH_STICKY_COOKIE: Final = {
+_WHOLE: Final = {
     kind: {**OBJECTS[kind], "spec": spec}
-    for kind, spec in (("WebSocketRoute", STICKY_ROUTE_SPEC), ("WebSocketBalancer", STICKY_BALANCER_SPEC))
+    for kind, spec in (("WebSocketRoute", WHOLE_ROUTE_SPEC), ("WebSocketBalancer", WHOLE_BALANCER_SPEC))
 }
 ADMINS: Final = ("WebSocketBalancer", "Deployment", "Pod")
 """Objects of the balancer's administrator: what is wrong there may concern everybody."""
@@ -37,10 +37,7 @@ ADMINS: Final = ("WebSocketBalancer", "Deployment", "Pod")
 _FIXED: Final = ("apiVersion", "kind")
 
 VALUES: Final = [
-    (kind, place)
-    for kind, raw in (OBJECTS | _WITH_STICKY_COOKIE).items()
-    for place in places(raw)
-    if place[0] not in _FIXED
+    (kind, place) for kind, raw in (OBJECTS | _WHOLE).items() for place in places(raw) if place[0] not in _FIXED
 ]
 LEAVES: Final = {(kind, leaf.path): leaf for kind in ("WebSocketRoute", "WebSocketBalancer") for leaf in leaves(kind)}
 WORLD: Final = World()
@@ -69,8 +66,8 @@ def attack(kind: str, place: Place, value: Any) -> Outcome:
 
 def object_with(kind: str, place: Place) -> Json:
     """The object that is attacked in a place: a good one, unless the place is one that its data plane can't have."""
-    sticky = kind in STICKY and spell(place).startswith(STICKY[kind])
-    return _WITH_STICKY_COOKIE[kind] if sticky else OBJECTS[kind]
+    apart = spell(place, indices=False).startswith(APART.get(kind, ()))
+    return _WHOLE[kind] if apart else OBJECTS[kind]
 
 
 @cache

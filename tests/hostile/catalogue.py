@@ -257,6 +257,7 @@ BALANCER_ROWS: Final = (
     Row("B10", "spec.allowedRoutes.namespaces.selector.matchExpressions[].key", R, "no key of a label", _NO_KEY, kind=_WSB),
     Row("B11", "spec.allowedRoutes.namespaces.selector.matchExpressions[].values[]", R, "no value of a label", ("a b", "a\n", "-a", "a/b", "é", "a" * 64, 1, True), kind=_WSB),
     Row("B12", "spec.allowedRoutes.namespaces.selector.matchLabels", R, "no labels", ({"a b": "c"}, {"a": "b\n"}, {"a": 1}, {"": "x"}, [], "a=b"), kind=_WSB),
+    Row("T1", "spec.listeners[].tls.certificates[].secretName", R, "no name of a Secret", ("", "A", "a_b", "a/b", "../a", "a\n", "a" * 254, "-a", "a..b", 1), kind=_WSB),
     Row("M1", "spec.nginx.templateRef.configMap", R, "no name of a ConfigMap", ("", "A", "a_b", "a/b", "../a", "a\n", "a" * 254, "-a", "a..b", 1), kind=_WSB),
     Row("M2", "spec.nginx.templateRef.key", R, "no key of a ConfigMap", ("", "a b", "a/b", "../a", "a\n", "é", "a" * 254, "$a", 1), kind=_WSB),
     *(Row(row.id, row.field.replace("spec.", "spec.defaults.", 1), R, row.what, row.values, kind=_WSB) for row in ROUTE_ROWS if row.id[0] in "OK"),
@@ -289,7 +290,7 @@ DUE: Final = (
     Due("X1–X8", "spec.paths[].type: Regex", "regular expressions: grammar, backtracking, anchors, captures", _word("regex", "regularexpression")),
     Due("V6", "headers.set[].valueFrom", "values from Secrets and ConfigMaps", _word("valueFrom", "secretKeyRef", "configMapKeyRef")),
     Due("S2g", "spec.paths[].backends[].namespace", "Services of other namespaces, by grant", _word("backends[].namespace", "grant")),
-    Due("T1–T8", "spec.tls", "certificates: references, content, key material", _word("tls", "secretName", "certificate", "clientCA")),
+    Due("T1r", "spec.tls", "certificates of routes, and of clients", _word("spec.tls", "clientCA")),
     Due("K3", "spec.loadBalancing.stickyCookie.path", "attributes of cookies", _word("cookie.path", "cookie.domain")),
     Due("C2", "spec.allow, spec.deny", "lists of clients", _word("spec.allow[]", "spec.deny[]", "allowlist", "denylist", "clients")),
     Due("D4, D5, L10", "spec.limits", "sizes, rates, counts", _word("limits", ".rate", "burst", "bufferSize", "perPod", "connectionsPer")),
@@ -301,6 +302,7 @@ ELSEWHERE: Final = {
     "L3": "flapping: tests/unit/controller/test_coalescer.py",
     "K5": "cookies that a client makes up: tests of the Dynamic data plane, as Static has none",
     "O4, O5": "no Origin, two of them, very long ones: tests/support/handshakes.py",
+    "T2–T8": "content of certificates, key material: tests/unit/cluster/test_certificates.py",
     "S4": "Services of the operator and of kube-system can't be named: S2",
 }
 """Lines of the published list that other tests hold."""

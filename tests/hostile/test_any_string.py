@@ -25,7 +25,7 @@ from tests.hostile.attacks import (
 from tests.hostile.fields import leaves
 from tests.hostile.table import tried
 from tests.hostile.texts import EXAMPLES, texts
-from tests.hostile.world import BALANCER, MALLORY, STICKY_BALANCER_SPEC, STICKY_ROUTE_SPEC, place_of, places, spell
+from tests.hostile.world import BALANCER, MALLORY, WHOLE_BALANCER_SPEC, WHOLE_ROUTE_SPEC, place_of, places, spell
 
 IDS: Final = [f"{kind}-{spell(place)}" for kind, place in VALUES]
 
@@ -67,7 +67,7 @@ def test_a_string_as_any_key(kind: str, data: st.DataObject) -> None:
 
 def test_the_objects_hold_every_field() -> None:
     """What ``specimen`` makes is valid, and no leaf of the models is missing from it."""
-    for kind, spec in (("WebSocketRoute", STICKY_ROUTE_SPEC), ("WebSocketBalancer", STICKY_BALANCER_SPEC)):
+    for kind, spec in (("WebSocketRoute", WHOLE_ROUTE_SPEC), ("WebSocketBalancer", WHOLE_BALANCER_SPEC)):
         found = {spell(("spec", *place), indices=False) for place in places(spec)}
         for leaf in leaves(kind):
             assert leaf.path in found

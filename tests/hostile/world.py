@@ -22,7 +22,7 @@ from wsroute.controller.generated import apply_body
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import due_at, news, status_body
 from wsroute.dataplane.bundle import unpack
-from wsroute.dataplane.names import ROLE_STATE
+from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.conditions import explain_idle
 from wsroute.graph.model import GraphSettings, RouteNode
 from wsroute.kube.events import build, reference
@@ -51,14 +51,15 @@ _ROUTE_FIELDS: Final = {
     "spec.loadBalancing.hash.by": "Query",
     "spec.headers.remove[]": "X-Debug",
 }
-STICKY: Final = {
-    "WebSocketRoute": "spec.loadBalancing.stickyCookie",
-    "WebSocketBalancer": "spec.defaults.loadBalancing.stickyCookie",
+APART: Final = {
+    "WebSocketRoute": ("spec.loadBalancing.stickyCookie",),
+    "WebSocketBalancer": ("spec.defaults.loadBalancing.stickyCookie", "spec.listeners[].tls"),
 }
-"""By kind, what the balancer's data plane can't do."""
+"""By kind, what the balancer of this world can't do, or does with another protocol: only objects that are attacked in
+just these fields have them."""
 
-ROUTE_SPEC: Final = specimen("WebSocketRoute", {**_ROUTE_FIELDS, STICKY["WebSocketRoute"]: None})
-STICKY_ROUTE_SPEC: Final = specimen("WebSocketRoute", _ROUTE_FIELDS)
+ROUTE_SPEC: Final = specimen("WebSocketRoute", {**_ROUTE_FIELDS, **dict.fromkeys(APART["WebSocketRoute"])})
+WHOLE_ROUTE_SPEC: Final = specimen("WebSocketRoute", _ROUTE_FIELDS)
 WALL: Final = 1_790_000_000.0
 """The time of all passes, seconds since the epoch."""
 
@@ -84,8 +85,8 @@ _BALANCER_FIELDS: Final = {
     "spec.defaults.loadBalancing.hash.by": "Header",
     "spec.nginx.workerConnections": 1024,
 }
-BALANCER_SPEC: Final = specimen("WebSocketBalancer", {**_BALANCER_FIELDS, STICKY["WebSocketBalancer"]: None})
-STICKY_BALANCER_SPEC: Final = specimen("WebSocketBalancer", _BALANCER_FIELDS)
+BALANCER_SPEC: Final = specimen("WebSocketBalancer", {**_BALANCER_FIELDS, **dict.fromkeys(APART["WebSocketBalancer"])})
+WHOLE_BALANCER_SPEC: Final = specimen("WebSocketBalancer", _BALANCER_FIELDS)
 
 
 def team(namespace: str, number: int, **route: Any) -> list[Json]:
@@ -210,9 +211,9 @@ class World:
                 )
         text = ""
         for write in plan.writes:
-            body = apply_body(write.wanted, uid="", version=1)
-            if write.wanted.role == ROLE_STATE:
+            if write.wanted.role not in (ROLE_NGINX, ROLE_NEXT):
                 continue
+            body = apply_body(write.wanted, uid="", version=1)
             if text := body.get("data", {}).get("nginx.conf", "") or _unpacked(write.wanted):
                 break
         node = result.graph.routes.get(attacked)
