@@ -22,10 +22,10 @@ HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title=
 CONVERSATION = (
     ("Ada", "Good morning! The page and this chat came through one route, on one port."),
     ("Grace", "Morning, Ada. I'm in another tab, on a socket of my own."),
-    ("Grace", "Did you see them change the route just now? \N{EYES}"),
+    ("Grace", "Did you see them change the route just now?"),
     ("Ada", "No. My socket has been open all the time."),
     ("Grace", "Mine too: same socket, not one message lost."),
-    ("Ada", "So that is the point of it \N{PARTY POPPER}"),
+    ("Ada", "So that is the point of it."),
 )
 """What the two say: with the author and in order, as the screenshot shows it."""
 
