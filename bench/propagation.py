@@ -240,10 +240,11 @@ class Bench:
         maps = {item["metadata"]["name"]: item for item in json.loads(found)["items"]}
         wanted = maps[f"{install.BALANCER}-nginx"]["metadata"]["annotations"]["wsroute.dev/version"]
         agents = maps[f"{install.BALANCER}-agents"].get("data", {})
+        labels = {ROLE_LABEL: ROLE_TABLE}.items()
         tables = [
             item["metadata"]
             for item in maps.values()
-            if item["metadata"].get("labels", {}).get(ROLE_LABEL) == ROLE_TABLE
+            if labels <= item["metadata"].get("labels", {}).items() and any(item.get("data", {}).values())
         ]
         newest = max((int(table["resourceVersion"]) for table in tables), default=0)
         for pod in self.pods:
