@@ -16,6 +16,7 @@ from tests.support.backend import Backend, running_backend
 from tests.support.balancer_pod import BalancerPod, balancer_pod, connected, opened
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
+from tests.support.fake_table import pushes
 from tests.support.handshake import echo, handshake
 from tests.support.ports import free_ports
 from tests.support.published import NAMESPACE, Published, running_agent
@@ -217,14 +218,7 @@ async def test_a_reload_keeps_the_table(pod: BalancerPod, cluster: Dynamic, back
                 await cluster.until_pushed(wanted)
             await echo(client, "from before three reloads")
         assert set(answers) == {101}
-        assert pushes(agent, "whole") == 1
-
-
-def pushes(agent: Agent, kind: str) -> int:
-    """How many tables were pushed."""
-    prefix = f'wsroute_agent_table_pushes_total{{kind="{kind}",outcome="pushed"}} '
-    lines = agent.metrics.render().decode().splitlines()
-    return sum(int(float(line.removeprefix(prefix))) for line in lines if line.startswith(prefix))
+        assert pushes(agent.metrics, "whole") == 1
 
 
 async def test_a_killed_nginx_has_its_table_again_without_the_agent(
@@ -323,7 +317,7 @@ async def test_an_agent_that_is_killed_or_has_no_api_server_changes_nothing(
         async with running_agent(pod, cluster) as agent:
             cluster.applied.clear()
             await cluster.until_pushed(to(other))
-            assert pushes(agent, "whole") == 0
+            assert pushes(agent.metrics, "whole") == 0
         await echo(client, "still here")
     assert set(answers) == {101}
     assert pod.accepting() == workers
@@ -358,7 +352,7 @@ async def test_parts_that_are_deleted_damaged_or_from_a_late_leader_take_nothing
             await echo(client, "still here")
         assert set(answers) == {101}
         assert other.requests
-        assert pushes(agent, "whole") == 1
+        assert pushes(agent.metrics, "whole") == 1
 
 
 async def test_what_was_left_in_nginx_s_memory_makes_way(

@@ -105,7 +105,7 @@ class Asked(NamedTuple):
 
 
 SHOWN = (
-    "class endpoint refusal spoken route target class_after cookie reported " + " ".join(f"set_{n}" for n in range(3))
+    "class endpoint refusal spoken route target class_after cookie origin " + " ".join(f"set_{n}" for n in range(3))
 ).split()
 
 
@@ -163,7 +163,7 @@ def compare(entries: dictionary.Entries, request: Request, told: dict[str, str])
         return
     assert told["refusal"] == ""
     assert told["route"] == decision.route
-    assert told["reported"] == ("origin" if decision.origin_refused else "")
+    assert told["origin"] == ((request.headers.get("origin") or "missing") if decision.origin_refused else "")
     if decision.path is None:
         assert told["class"].replace("@wsroute_5000_3600000", "") == expected_class(decision)
     else:

@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from wsroute.agent.metrics import AgentMetrics
+
 Fault = Callable[[web.Request], Awaitable[web.Response | None]]
 """Answers a request in nginx's place; None lets it through."""
 
@@ -119,6 +121,13 @@ class FakeTable:
         assert request.query["generation"] != self.live
         self.live, self.mark = request.query["generation"], request.query["mark"]
         return web.Response(status=204)
+
+
+def pushes(metrics: AgentMetrics, kind: str, *, outcome: str = "pushed") -> int:
+    """How often an agent told nginx a table, by what it counts."""
+    prefix = f'wsroute_agent_table_pushes_total{{kind="{kind}",outcome="{outcome}"}} '
+    lines = metrics.render().decode().splitlines()
+    return sum(int(float(line.removeprefix(prefix))) for line in lines if line.startswith(prefix))
 
 
 def answering(status: int, text: str = "", *, to: str) -> Fault:

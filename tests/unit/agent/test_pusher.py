@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.support import tables as make
 from tests.support.fake_cluster import FakeCluster
-from tests.support.fake_table import FakeTable, answering, cutting
+from tests.support.fake_table import FakeTable, answering, cutting, pushes
 from tests.support.nginx_runner import short_folder
 from tests.support.table_parts import part, publish, split
 from tests.support.waiting import until
@@ -58,9 +58,7 @@ class Running:
 
     def pushed(self, kind: str, outcome: str = "pushed") -> int:
         """How often nginx was told a table."""
-        prefix = f'wsroute_agent_table_pushes_total{{kind="{kind}",outcome="{outcome}"}} '
-        lines = self.metrics.render().decode().splitlines()
-        return sum(int(float(line.removeprefix(prefix))) for line in lines if line.startswith(prefix))
+        return pushes(self.metrics, kind, outcome=outcome)
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,6 @@ function refuseHandshake(r, record) {
         if (record.o.m === 'E') {
             return refuse(r.variables, 403, 'origin');
         }
-        r.variables.wsroute_reported = 'origin';
     }
     return '';
 }
