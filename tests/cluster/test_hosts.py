@@ -69,7 +69,8 @@ async def test_a_host_that_was_claimed_first_can_not_be_taken(stack: Stack, othe
         assert [
             found["metadata"]["name"]
             for found in listing.items
-            if found["metadata"]["uid"] != before and f"{host} {stack.namespace}\n" in found["data"]["hosts"]
+            if found["metadata"]["uid"] != before  # it is made empty, and then filled
+            and f"{host} {stack.namespace}\n" in found.get("data", {}).get("hosts", "")
         ] == [STATE]
 
     await eventually(is_made_anew)

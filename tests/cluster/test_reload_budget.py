@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from localcluster import api, install
+from tests.cluster.conftest import settle
 from tests.support.handshake import ask, echo
 from tests.support.stack import BalancerPod, Stack, eventually
 from wsroute.kube.port import BALANCERS, EVENTS, NAMESPACES, Json
@@ -206,8 +207,7 @@ def short_grace(installed: api.CurrentCluster, images: Mapping[str, str]) -> Ite
     set_grace(installed, 20)
     yield
     install.install_balancer(installed, images)
-    install.set_reload(installed, **install.UNBUDGETED)
-    install.wait_until_ready(installed)
+    settle(installed)
 
 
 def set_grace(cluster: api.CurrentCluster, seconds: int) -> None:
