@@ -5,7 +5,8 @@ when the API server's answer to the write is in, until a handshake on the last p
 
 - a new route, isolated (the next one only when the one before is served everywhere),
 - a changed endpoint, isolated,
-- 100 endpoint changes back to back: until all of them are served, and what they cost.
+- 100 endpoint changes back to back: until all of them are served, and what they cost,
+- routes that are added one after the other: what their hosts answer meanwhile.
 
 Then: CPU of one pass, `nginx -t`, memory of operator, agent and nginx.
 
@@ -25,9 +26,11 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.additions import Additions
+from bench.probes import handshake
 from localcluster import api, install
 from tests.support.handshake import Answer, ask, echo
-from tests.support.stack import PORT, BalancerPod, Stack, eventually, is_ready
+from tests.support.stack import BalancerPod, Stack, eventually, is_ready
 from wsroute.dataplane.names import ROLE_LABEL, ROLE_TABLE
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import ENDPOINT_SLICES, PODS, ROUTES, SERVICES
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=1_000)
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--sockets", type=int, default=100)
+    parser.add_argument("--additions", type=int, default=1_000, help="routes that are added one after the other")
     parser.add_argument("--down", action="store_true", help="stop the cluster afterwards")
     arguments = parser.parse_args()
     cluster = api.up("bench")
@@ -94,6 +98,7 @@ async def measure(cluster: api.Cluster, arguments: argparse.Namespace) -> None:
                 "a changed endpoint, isolated", terms.endpoint, bench.changed_endpoint, arguments.samples
             )
             await bench.back_to_back(100)
+            await bench.additions(arguments.additions)
             await bench.costs("after the changes")
             for number, connection in enumerate(held):
                 await echo(connection, f"socket {number} is still there")
@@ -108,12 +113,14 @@ class Bench:
     def __init__(self, stack: Stack, pause: float) -> None:
         self.stack = stack
         self.pause = pause
+        self.routes = 0
         self.backends: list[tuple[str, str]] = []
         self.pods: list[BalancerPod] = []
         self.samples = 0
 
     async def set_scene(self, routes: int) -> None:
         """Six backends, and routes whose hand-written slices name three of them each."""
+        self.routes = routes
         label = f"wsroute.dev/balancer={install.BALANCER}"
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         await self.stack.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
@@ -269,6 +276,25 @@ class Bench:
             f"later, with {reloads} reloads over all pods"
         )
 
+    async def additions(self, routes: int) -> None:
+        """Routes without a pause; every pod is asked for each of them from before it is written until it is served."""
+        started = time.monotonic()
+        with Additions(self.stack.cluster, [pod.ip for pod in self.pods]) as additions:
+            for number in range(routes):
+                name = f"added-{number}"
+                additions.expect(self.stack.host(name))
+                backends = [{"service": f"s{number % self.routes}", "port": "http"}]
+                await self.stack.route(name, paths=[{"path": "/echo", "backends": backends}])
+            written = time.monotonic()
+            await asyncio.to_thread(additions.finish)
+        print(
+            f"{routes} routes added one after the other: written in {written - started:.1f} s, all served "
+            f"{time.monotonic() - written:.2f} s later; {additions.asked} handshakes on their hosts, of which neither "
+            f"404 no-route before nor 101 since: {len(additions.wrong)} (target 0)"
+        )
+        for line in additions.wrong[:10]:
+            print(f"  {line}")
+
     async def reloads(self) -> int:
         """How often the agents have had nginx load a version, over all pods."""
         total = 0.0
@@ -330,19 +356,10 @@ def upgraded_by(pods: list[str]) -> list[bytes]:
 
 
 def probe(cluster: api.CurrentCluster, address: str, *, host: str, says: list[bytes], pause: float) -> float:
-    """Open handshakes on a balancer pod, so many seconds apart, until an answer holds one of ``says``; when that was.
-
-    Plain sockets in a thread: a client that computes much would take the cores from what it measures.
-    """
-    request = (
-        f"GET /echo HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: d3Nyb3V0ZWRlbW9rZXkhIQ==\r\n\r\n"
-    ).encode()
+    """Open handshakes on a pod, so many seconds apart, until an answer holds one of ``says``; when that was."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        with cluster.open_connection(address, PORT) as connection:
-            connection.sendall(request)
-            answer = connection.recv(4096)
+        answer = handshake(cluster, address, host)
         if any(text in answer for text in says):
             return time.monotonic()
         time.sleep(pause)
