@@ -275,5 +275,5 @@ async def closes_are_told(stack: Stack, pods: list[BalancerPod]) -> None:
     events = (await stack.client.list(EVENTS, namespace=install.NAMESPACE)).items
     notes = [event["note"] for event in events if event["reason"] == "SocketsClosed"]
     for pod in pods:
-        told = f"The end of the grace period of pod {pod.name} closed 1 sockets (pod-termination)."
+        told = f"The end of pod {pod.name} closed 1 sockets (pod-termination)"
         assert any(note.startswith(told) for note in notes), f"{pod.name}: {notes}"
