@@ -262,11 +262,12 @@ def draw(result: Result) -> str:
     for color, letter, pod in zip(COLORS, "ABCDEF", result.pods, strict=False):
         size = len(pod.cuts)
         points = [(0.0, float(size)), *((cut, size - number - 1.0) for number, cut in enumerate(pod.cuts))]
-        where.steps(points, color=color, label=f"pod {letter}, which leaves")
-        where.moment(pod.told, f"{letter} is told to end")
+        where.steps(points, color=color, label=f"old pod {letter}")
     back = [(0.0, 0.0), *((moment, number + 1.0) for number, moment in enumerate(result.returns))]
     where.steps([*back, (seconds, float(total))], color=COLORS[4], label="the new pods")
-    closed = Panel(f"Sockets that close, in each {WINDOW:g} seconds", seconds, total, height=150, tick=total / 5)
+    told = [(pod.told, letter) for letter, pod in zip("ABCDEF", result.pods, strict=False)]
+    where.moments(told, label="told to end")
+    closed = Panel(f"Sockets that close, in each {WINDOW:g} seconds", seconds, total / 2, height=150, tick=total / 10)
     closed.bars(windows(result.cuts), width=WINDOW, color=COLORS[5], label="closed")
     level = sum(len(pod.cuts) for pod in result.pods) / result.workers
     closed.level(level, color=COLORS[3], label=f"one worker of {result.workers} of each pod that leaves")

@@ -61,14 +61,15 @@ class Panel:
         )
         self._legend.append((color, "7 5", label))
 
-    def moment(self, second: float, label: str) -> None:
-        """Something that happened."""
-        at = self._x(second)
-        self._shapes.append(
-            f'<path d="M{at:.1f},{self._y(self.most)}V{self._y(0)}" stroke="{INK}" stroke-width="1" '
-            'stroke-dasharray="2 4"/>'
-        )
-        self._shapes.append(_text(at + 4, self._y(self.most) + 11, label, size=11))
+    def moments(self, marks: Sequence[tuple[float, str]], *, label: str) -> None:
+        """When something happened, and to whom."""
+        for second, name in marks:
+            at = self._x(second)
+            self._shapes.append(
+                f'<path d="M{at:.1f},{self._y(self.most)}V{self._y(0)}" stroke="{INK}" stroke-dasharray="2 4"/>'
+            )
+            self._shapes.append(_text(at + 4, self._y(self.most) + 13, name, size=12))
+        self._legend.append((INK, "2 4", label))
 
     def draw(self, top: float) -> str:
         """The panel, so many pixels below the picture's upper edge."""
