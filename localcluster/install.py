@@ -105,6 +105,15 @@ def set_data_plane(cluster: Kubectl, plane: str) -> None:
     cluster.kubectl("-n", NAMESPACE, "patch", "wsb", BALANCER, "--type=merge", "-p", patch)
 
 
+def set_grace_period(cluster: Kubectl, seconds: int) -> None:
+    """Change the grace period of the balancer's pods, in both places, and wait until all pods have it."""
+    nginx = {"name": "nginx", "env": [{"name": "WSROUTE_GRACE_PERIOD", "value": str(seconds)}]}
+    pod = {"terminationGracePeriodSeconds": seconds, "containers": [nginx]}
+    patch = json.dumps({"spec": {"template": {"spec": pod}}})
+    cluster.kubectl("-n", NAMESPACE, "patch", f"deployment/{BALANCER}-balancer", "--type=strategic", "-p", patch)
+    wait_until_ready(cluster)
+
+
 UNBUDGETED: Mapping[str, object] = {"minInterval": "0s", "maxDrainingGenerations": 64}
 """What tests and benchmarks set that are about something else, and change things in quick succession."""
 

@@ -1,11 +1,9 @@
 """The reload budget on a real cluster: which sockets are closed, by whom and why, and what waits meanwhile."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,10 +11,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from localcluster import api, install
-from tests.cluster.conftest import settle
 from tests.support.handshake import ask, echo
 from tests.support.stack import BalancerPod, Stack, eventually
-from wsroute.kube.port import BALANCERS, EVENTS, NAMESPACES, Json
+from wsroute.kube.port import BALANCERS, NAMESPACES, Json
 
 GENERATIONS = 2
 
@@ -199,81 +196,3 @@ async def test_changes_in_quick_succession_are_brought_in_together(stack: Stack,
         versions.add((await balancer(stack))["version"])
     assert len(versions) == 1
     assert (await balancer(stack))["lastReload"]["reason"] == "Configuration"
-
-
-@pytest.fixture
-def short_grace(installed: api.CurrentCluster, images: Mapping[str, str]) -> Iterator[None]:
-    """Balancer pods with a grace period of 20 seconds; the shipped manifest afterwards."""
-    set_grace(installed, 20)
-    yield
-    install.install_balancer(installed, images)
-    settle(installed)
-
-
-def set_grace(cluster: api.CurrentCluster, seconds: int) -> None:
-    """Set the grace period in both places, and wait until all pods have it."""
-    nginx = {"name": "nginx", "env": [{"name": "WSROUTE_GRACE_PERIOD", "value": str(seconds)}]}
-    pod = {"terminationGracePeriodSeconds": seconds, "containers": [nginx]}
-    patch = json.dumps({"spec": {"template": {"spec": pod}}})
-    deployment = f"deployment/{install.BALANCER}-balancer"
-    cluster.kubectl("-n", install.NAMESPACE, "patch", deployment, "--type=strategic", "-p", patch)
-    install.wait_until_ready(cluster)
-
-
-@dataclass
-class Prober:
-    """Opens one handshake after another on every ready balancer pod, whichever these are."""
-
-    stack: Stack
-    host: str
-    wrong: list[str] = field(default_factory=list)
-    pods: Counter[str] = field(default_factory=Counter)
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def run(self) -> None:
-        while not self.stopped.is_set():
-            for pod in await self.stack.balancer_pods():
-                self.pods[pod.name] += 1
-                try:
-                    answer = await self.stack.handshake(pod, host=self.host)
-                except (OSError, EOFError, TimeoutError) as error:
-                    self.wrong.append(f"{pod.name}: {error!r}")
-                else:
-                    if answer.status != 101:
-                        self.wrong.append(f"{pod.name}: {answer.status} {answer.reason}")
-
-
-async def test_a_rolling_restart_refuses_no_handshake_and_tells_what_it_closed(stack: Stack, short_grace: None) -> None:
-    host = stack.host()
-    await stack.backend()
-    await stack.route()
-    await stack.condition("chat", "Ready")
-    old = await stack.balancer_pods()
-    prober = Prober(stack, host)
-    async with AsyncExitStack() as exits, asyncio.TaskGroup() as group:
-        held = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in old]
-        group.create_task(prober.run())
-        deployment = f"deployment/{install.BALANCER}-balancer"
-        await stack.kubectl("-n", install.NAMESPACE, "rollout", "restart", deployment)
-
-        async def only_new_pods_serve() -> None:
-            names = {pod.name for pod in await stack.balancer_pods()}
-            assert len(names) == len(old)
-            assert not names & {pod.name for pod in old}
-            assert all(prober.pods[name] > 5 for name in names)
-
-        await eventually(only_new_pods_serve, within=120)
-        await closed(held)
-        await eventually(lambda: closes_are_told(stack, old))
-        prober.stopped.set()
-    assert prober.wrong == []
-    assert len(prober.pods) >= 2 * len(old)
-
-
-async def closes_are_told(stack: Stack, pods: list[BalancerPod]) -> None:
-    """An Event of the balancer says of each pod what its end has closed."""
-    events = (await stack.client.list(EVENTS, namespace=install.NAMESPACE)).items
-    notes = [event["note"] for event in events if event["reason"] == "SocketsClosed"]
-    for pod in pods:
-        told = f"The end of the grace period of pod {pod.name} closed 1 sockets (pod-termination)."
-        assert any(note.startswith(told) for note in notes), f"{pod.name}: {notes}"

@@ -153,38 +153,3 @@ async def test_generations_survive_the_controller(pod: BalancerPod, backend: Bac
         oldest, newer = await holding(pod)
         assert (oldest.generation, oldest.pid) == (before.generation, before.pid)
         assert newer.generation > before.generation
-
-
-@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
-async def test_what_the_end_of_the_grace_period_closes_is_told(shell: tuple[str, ...], backend: Backend) -> None:
-    [port] = free_ports(1)
-    with balancer_pod(shell=shell, grace="8") as pod:
-        await load(pod, port, backend)
-        async with opened(port) as first:
-            await load(pod, port, backend, 1)
-            async with opened(port) as second, opened(port) as third:
-                assert not pod.applier.leaving()
-                pod.process.send_signal(signal.SIGTERM)
-                await until(pod.applier.leaving, what="for the script to say that it is leaving")
-                await until(lambda: not pod.accepting(), what="for the listeners to be closed")
-                for client in (first, second, third):
-                    await echo(client, "within the grace period")
-                await third.close()
-                for client in (first, second):
-                    with pytest.raises(ConnectionClosed):
-                        await client.recv()
-                await until(pod.applier.finished, what="for nginx to end")
-                assert pod.applier.closed() == 2
-                assert "pod-termination: the grace period of 8 s is over, which closed 2 sockets" in pod.words()
-        assert await asyncio.to_thread(pod.process.wait, 5) == 0
-
-
-async def test_a_line_in_the_fifo_ends_no_grace_period(pod: BalancerPod, backend: Backend) -> None:
-    [port] = free_ports(1)
-    await load(pod, port, backend)
-    async with opened(port) as first:
-        await load(pod, port, backend, 1)
-        pod.say(b"expire\n")
-        await pod.applier.survey()
-        await echo(first, "still here")
-        assert not (pod.run / "closed").exists()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,8 +13,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.backend import running_backend
-from tests.support.balancer_pod import BalancerPod, balancer_pod, opened
-from tests.support.handshake import echo
+from tests.support.balancer_pod import BalancerPod, balancer_pod, connected, opened
+from tests.support.handshake import ask, echo
 from tests.support.ports import free_ports
 from tests.support.published import NAMESPACE, POD, Published, config, running_agent
 from tests.support.waiting import until
@@ -308,13 +309,14 @@ async def test_a_change_of_terms_alone_ends_what_is_too_old_and_reloads_nothing(
 
 async def test_at_the_end_of_its_pod_an_agent_stays_until_nginx_has_ended_and_says_what_that_closed() -> None:
     with balancer_pod(grace="8") as pod:
-        [port] = free_ports(1)
+        [port, page] = free_ports(2)
         cluster = Published(pod, port)
         async with running_backend() as backend:
             cluster.backend = backend.endpoint()
             version = cluster.main(0)
-            task = asyncio.create_task(run(config(pod), cluster))
+            task = asyncio.create_task(run(config(pod, port=page), cluster))
             await cluster.until_acknowledged(version)
+            assert await sample(page, "wsroute_agent_leaving") == 0
             async with opened(port) as client:
                 pod.process.send_signal(signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -322,12 +324,23 @@ async def test_at_the_end_of_its_pod_an_agent_stays_until_nginx_has_ended_and_sa
                 cluster.main(1)
                 await echo(client, "still here")
                 assert not task.done()
+                assert await sample(page, "wsroute_agent_leaving") == 1
+                left = await sample(page, "wsroute_agent_leaving_until_timestamp_seconds") - time.time()
+                assert 0 < left < 4
                 await closed(client)
             async with asyncio.timeout(5):
                 await task
             said = cluster.acknowledged()
             assert said is not None
             assert (said.version, said.closed, said.failure) == (version, 1, None)
+            assert "pod-termination: the end of worker" in pod.words()
+
+
+async def sample(page: int, name: str) -> float:
+    """A figure of the agent's metrics, which has no labels."""
+    answer = await ask(connected(page), host="agent", path="/metrics")
+    [line] = [line for line in answer.body.decode().splitlines() if line.startswith(f"{name} ")]
+    return float(line.removeprefix(name))
 
 
 async def test_an_error_of_a_part_ends_the_agent(pod: BalancerPod, cluster: Published) -> None:

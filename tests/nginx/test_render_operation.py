@@ -1,6 +1,7 @@
 """What operating a balancer needs of the file: versions, readiness, logs, reloads, size."""
 
 import http.client
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,17 @@ def test_the_bootstrap_is_not_ready_and_the_first_version_is() -> None:
         assert nginx.ask_admin("/other")[0] == 404
         wait_until(lambda: readyz(readiness) == (200, nginx.version), "readiness")
         assert nginx.error_log() == ""
+
+
+def test_a_pod_that_was_told_to_end_is_ready_no_more() -> None:
+    [port, readiness] = free_ports(2)
+    with running_nginx(configuration(port=port), options=local_options(readiness)) as nginx:
+        wait_until(lambda: readyz(readiness) == (200, nginx.version), "readiness")
+        leaving = Path(nginx.paths.leaving)
+        leaving.write_text("1 55\n")
+        assert readyz(readiness) == (503, "leaving")
+        leaving.unlink()
+        assert readyz(readiness) == (200, nginx.version)
 
 
 async def test_a_balancer_without_routes_is_ready_and_answers_404() -> None:

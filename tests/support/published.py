@@ -115,7 +115,7 @@ class Published(FakeCluster):
         return found
 
 
-def config(pod: BalancerPod) -> AgentConfig:
+def config(pod: BalancerPod, *, port: int = 0) -> AgentConfig:
     return AgentConfig(
         pod=POD,
         namespace=NAMESPACE,
@@ -123,7 +123,7 @@ def config(pod: BalancerPod) -> AgentConfig:
         conf=pod.conf,
         run=pod.run,
         tls=Path(pod.paths.certificates),
-        port=0,
+        port=port,
     )
 
 

@@ -57,6 +57,8 @@ class SmallWorld:
             "generation": content.pop("generation", 1),
             "creationTimestamp": content.pop("created", "2026-01-01T00:00:00Z"),
         }
+        if "deleted" in content:
+            metadata["deletionTimestamp"] = content.pop("deleted")
         for field in ("labels", "annotations"):
             if field in content:
                 metadata[field] = content.pop(field)
@@ -79,9 +81,12 @@ class SmallWorld:
         }
         self.put(Kind.BALANCER, "shared", SYSTEM, spec=spec, generation=self.version)
 
-    def pod(self, name: str, *, ready: bool = True) -> None:
+    def pod(self, name: str, *, ready: bool = True, until: str = "") -> None:
+        """A pod of the balancer; one with an ``until`` was told to end, at the latest by then."""
         condition = {"type": "Ready", "status": "True" if ready else "False"}
-        self.put(Kind.POD, name, SYSTEM, labels={"app": "balancer"}, status={"conditions": [condition]})
+        status = {"conditions": [condition], **({"podIP": "10.0.9.9"} if until else {})}
+        deleted = {"deleted": until} if until else {}
+        self.put(Kind.POD, name, SYSTEM, labels={"app": "balancer"}, status=status, **deleted)
 
     def remove(self, kind: Kind, name: str, namespace: str) -> None:
         self.revision += self.state.delete(kind, Key(namespace, name), f"{kind}-{name}")

@@ -36,6 +36,7 @@ class Drainer:
         self._stagger = stagger(pod)
         self._changed = changed
         self._terms: Terms | None = None
+        self._only_looks = False
         self._rested_since = float("-inf")
         self._due = float("-inf")
         """When to look next, on the monotonic clock."""
@@ -46,9 +47,14 @@ class Drainer:
 
     def follow(self, terms: Terms | None) -> None:
         """These terms count from now on."""
-        if terms != self._terms:
+        if terms != self._terms and not self._only_looks:
             self._terms = terms
             self._look_at(time.monotonic())
+
+    def only_look(self) -> None:
+        """End no worker any more: the pod is ending, and nginx's script does that."""
+        self.follow(None)
+        self._only_looks = True
 
     def reloaded(self, *, sockets: int) -> None:
         """nginx has loaded a version. ``sockets`` is what the pod had before."""

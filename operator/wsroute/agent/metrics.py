@@ -73,6 +73,12 @@ class AgentMetrics:
         self._table_free = Gauge(
             "wsroute_agent_table_free_bytes", "What is left of nginx's dictionary.", registry=registry
         )
+        self._leaving = Gauge("wsroute_agent_leaving", "1 once the pod was told to end.", registry=registry)
+        self._leaving_until = Gauge(
+            "wsroute_agent_leaving_until_timestamp_seconds",
+            "When the last sockets of a pod that was told to end are closed; 0 when it was not.",
+            registry=registry,
+        )
         self._ended = Counter(
             "wsroute_agent_ended_workers_total",
             "Old workers that were ended, by reason.",
@@ -93,9 +99,16 @@ class AgentMetrics:
         self._closed.labels(why).inc(sockets)
         self._ended.labels(why).inc()
 
-    def terminated(self, *, sockets: int) -> None:
-        """The end of the pod's grace period closed so many sockets."""
+    def leaving(self, *, until: float | None) -> None:
+        """The pod was told to end, and its last sockets are closed at this time, if that is known."""
+        self._leaving.set(1)
+        if until is not None:
+            self._leaving_until.set(until)
+
+    def terminated(self, *, sockets: int, workers: int) -> None:
+        """The end of the pod closed so many more sockets, with so many workers."""
         self._closed.labels(Closed.POD_TERMINATION).inc(sockets)
+        self._ended.labels(Closed.POD_TERMINATION).inc(workers)
 
     def table(self, *, entries: int, free: int) -> None:
         """What nginx says of its dictionary."""

@@ -32,7 +32,7 @@ from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.pusher import TablePusher
 from wsroute.agent.sockets import established, ipv6_available
 from wsroute.agent.tables import FORMATS
-from wsroute.balancer.applier import Applied, Applier
+from wsroute.balancer.applier import Applied, Applier, Toll
 from wsroute.balancer.control import ControlUnavailableError
 from wsroute.balancer.table_client import TableClient
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
@@ -146,16 +146,17 @@ class Agent:
                 tasks.create_task(self._reconsider(), name="reconsider"),
                 tasks.create_task(self._act(), name="act"),
                 tasks.create_task(self._look(), name="look"),
-                tasks.create_task(self._drainer.run(), name="drain"),
             ]
+            tasks.create_task(self._drainer.run(), name="drain")
             tasks.create_task(self._certificates.run(), name="certificates")
             tasks.create_task(self._pusher.run(), name="push tables")
             tasks.create_task(self._count(), name="count")
             tasks.create_task(self._acknowledger.run(), name="acknowledge")
 
     async def see_out(self) -> None:
-        """We are told to end. When nginx is so as well, which is the end of the pod: change nothing any more, but tell
-        how many clients there are until nginx has ended, and then what that closed."""
+        """We are told to end. When nginx is so as well, which is the end of the pod: change nothing any more (nginx's
+        script ends the workers), but tell how many clients are left until nginx has ended, and then what that closed.
+        """
         try:
             async with asyncio.timeout(TOLD):
                 while not self._applier.leaving():  # noqa: ASYNC110 (a file tells nobody of its birth)
@@ -164,10 +165,18 @@ class Agent:
             return
         for task in self._working:
             task.cancel()
-        while not self._applier.finished():  # noqa: ASYNC110
+        self._drainer.only_look()
+        self.metrics.leaving(until=self._applier.leaving_until())
+        told = Toll(0, 0)
+        while True:
+            finished, closed = self._applier.finished(), self._applier.closed()
+            if closed != told:
+                self.metrics.terminated(sockets=closed.sockets - told.sockets, workers=closed.workers - told.workers)
+                told = closed
+            if finished:
+                break
             await asyncio.sleep(0.1)
-        self._closed = self._applier.closed()
-        self.metrics.terminated(sockets=self._closed)
+        self._closed = told.sockets
         self._acknowledge()
         await self._acknowledger.written(within=FAREWELL)
 

@@ -288,7 +288,12 @@ class Nginx(Model):
     """Settings of nginx itself."""
 
     worker_processes: Annotated[int | str, IntOrText(1, 64, WORKER_PROCESSES)] = Field(
-        default="auto", description="Worker processes of nginx: 1 to 64, or auto (when left out) for one for each core."
+        default="auto",
+        description=(
+            "Worker processes of nginx: 1 to 64, or auto (when left out) for one for each core of the node. nginx can "
+            "close the sockets of a worker only together: with one worker a pod that ends closes all of them at once, "
+            "with four a quarter at a time."
+        ),
     )
     worker_connections: Annotated[int, Field(ge=64, le=1_048_576)] = Field(
         default=DEFAULT_WORKER_CONNECTIONS,

@@ -101,6 +101,17 @@ class DrainingCounts(Model):
     sockets: Count = Field(default=0, description="Sockets that they hold, over all pods.")
 
 
+class LeavingCounts(Model):
+    """Pods that were told to end, as by a rollout or a scale-down: they take no new sockets, and close those that they
+    have one worker at a time."""
+
+    pods: Count = Field(default=0, description="Pods that have not ended yet.")
+    sockets: Count = Field(default=0, description="Sockets that they hold, as their agents told last.")
+    until: Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})] | None = Field(
+        default=None, description="When the last of their grace periods is over."
+    )
+
+
 class LastReload(Model):
     """The last version that came in force."""
 
@@ -118,7 +129,9 @@ class BalancerSummary(Model):
 
     listeners: Column = Field(default="", description="The first listeners with their ports.")
     routes: Column = Field(default="", description="Routes that are served, and those that are rejected.")
-    pods: Column = Field(default="", description="Pods that serve the version in force, of those that are ready.")
+    pods: Column = Field(
+        default="", description="Pods that serve the version in force, of those that are ready, and those that leave."
+    )
     reason: Column = Field(default="", description="Reason of the first condition that does not hold.")
 
 
@@ -136,6 +149,7 @@ class WebSocketBalancerStatus(Model):
         default=None, description="Version of the nginx.conf in force."
     )
     draining: DrainingCounts | None = Field(default=None, description="What the pods keep of earlier versions.")
+    leaving: LeavingCounts | None = Field(default=None, description="Pods that finish their sockets before they end.")
     last_reload: LastReload | None = Field(default=None, description="The last version that came in force.")
     summary: BalancerSummary | None = Field(default=None, description="Texts for the columns of kubectl get.")
     conditions: tuple[ConditionStatus, ...] = many(
@@ -171,13 +185,14 @@ def balancer_summary(
     rejected: int,
     current: int,
     total: int,
+    leaving: int,
     conditions: Sequence[Condition],
 ) -> dict[str, Any]:
-    """``status.summary`` of a balancer: ``ws:8080``, ``40 (1 rejected)``, ``3/3``, ``DeploymentNotFound``."""
+    """``status.summary`` of a balancer: ``ws:8080``, ``40 (1 rejected)``, ``3/3 (1 leaving)``, ``NoBalancerPods``."""
     return {
         "listeners": _named([f"{listener.name}:{listener.port}" for listener in listeners]),
         "routes": f"{accepted} ({rejected} rejected)" if rejected else str(accepted),
-        "pods": f"{current}/{total}",
+        "pods": f"{current}/{total} ({leaving} leaving)" if leaving else f"{current}/{total}",
         "reason": first_false_reason(conditions),
     }
 

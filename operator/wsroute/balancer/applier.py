@@ -6,6 +6,7 @@ The agent and `wsroute standalone` both use this; nobody else knows how the star
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ NO_SCRIPTS: Final[Mapping[str, str]] = MappingProxyType({})
 VERIFY: Final = 2.0
 """Seconds in which the workers must answer with the version once nginx has loaded it."""
 
+_TWO_NUMBERS: Final = re.compile(r"([0-9]{1,15}) ([0-9]{1,9})\n", re.ASCII)
+
 _SPEECHLESS: Final = "nginx gave no reason."
 
 
@@ -37,6 +40,14 @@ class Applied:
 
     version: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Toll:
+    """Ends of workers, and the sockets that these have closed."""
+
+    sockets: int
+    workers: int
 
 
 def start_script() -> str:
@@ -111,13 +122,28 @@ class Applier:
         """Whether nginx has ended because of that."""
         return os.path.lexists(self._run / "finished")
 
-    def closed(self) -> int:
-        """The number of sockets that the end of the grace period closed."""
+    def leaving_until(self) -> float | None:
+        """When the last sockets are closed, because of that: seconds since the epoch. None while it was not told to
+        end, and where the script does not know."""
+        numbers = self._numbers_in("leaving")
+        if numbers is None or not numbers[1]:
+            return None
         try:
-            text = read_untrusted(self._run, "closed", limit=16).strip()
+            return (self._run / "leaving").lstat().st_mtime + numbers[1]
         except OSError:
-            return 0
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+            return None
+
+    def closed(self) -> Toll:
+        """What the end of the pod has closed so far."""
+        return Toll(*(self._numbers_in("closed") or (0, 0)))
+
+    def _numbers_in(self, name: str) -> tuple[int, int] | None:
+        """The two numbers that the start script wrote, None when it did not."""
+        try:
+            found = _TWO_NUMBERS.fullmatch(read_untrusted(self._run, name, limit=64))
+        except OSError:
+            return None
+        return None if found is None else (int(found[1]), int(found[2]))
 
     async def apply(self, version: str) -> Applied | Failure:
         """Load and verify a staged version. After a failure nginx goes on with what it had.

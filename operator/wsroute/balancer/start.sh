@@ -7,8 +7,9 @@
 #
 # Environment: WSROUTE_NGINX, the binary (default: nginx). WSROUTE_TERM_DELAY, the seconds for which nginx goes on
 # serving after SIGTERM, so that every proxy has heard that the pod is leaving (default: 5). WSROUTE_GRACE_PERIOD, the
-# pod's terminationGracePeriodSeconds: five seconds before it is over the workers that are left are ended one by one, which
-# is told in RUN/closed (a number of sockets) and in the log. Without it they end when the container is killed, untold.
+# pod's terminationGracePeriodSeconds: workers that still hold sockets are ended one at a time, evenly over what the delay
+# leaves of it, the last one five seconds before it is over. Each end is told in the log, their sum in RUN/closed (numbers
+# of sockets and of workers). Without it, or where that is no time at all, they end when the container is killed, untold.
 # WSROUTE_NGINX_MODULES, the folder of nginx's dynamic modules (default: the one that nginx was built for).
 #
 # Commands are lines in the FIFO RUN/control; the answer is the file RUN/results/ID, `ok` or `failed` in its first line
@@ -20,10 +21,11 @@
 #   retire ID PID     ends one old worker, and so closes the sockets that it still holds; their number stands below `ok`.
 #                     `failed` when no such worker exists: one that accepts, or another process, is never touched
 #   quit ID           ends nginx gracefully: it closes its listeners, its workers live until their sockets end
-# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, expire, cool), which only make it
-# look. RUN/leaving stands from SIGTERM on, RUN/finished once nginx has ended. RUN/nginx-version and RUN/njs-version hold
-# versions, of njs 0 where there is none or one before 0.8.1. njs needs no line in a configuration, be it built in or a
-# module's file.
+# The script's own lines in the same FIFO are bare words (ended, retry, leave, hurry, turn, cool), which only make it
+# look. RUN/leaving stands from SIGTERM on: it holds the machine's hundredths of a second at that moment, and for how many
+# seconds more sockets may live (0: not known). RUN/finished stands once nginx has ended. RUN/nginx-version and
+# RUN/njs-version hold versions, of njs 0 where there is none or one before 0.8.1. njs needs no line in a configuration, be
+# it built in or a module's file.
 #
 # The first SIGTERM, SIGQUIT or SIGINT ends nginx gracefully after the delay, a second one without delay, a third one at once.
 #
@@ -78,7 +80,8 @@ clock() {
 # later SECONDS WORD: puts a word into the FIFO after a while. Nothing is held open meanwhile but the FIFO.
 later() {
     (
-        sleep "$1" 3>&-
+        # Where there are no fractions, the next whole second.
+        sleep "$1" 3>&- || sleep "$((${1%%.*} + 1))" 3>&-
         echo "$2" >&3
     ) </dev/null >/dev/null 2>&1 &
 }
@@ -534,7 +537,16 @@ serving() {
 
 quit_nginx() {
     state=quitting
-    [ -n "$master" ] && kill -s QUIT "$master"
+    if [ -n "$master" ]; then
+        kill -s QUIT "$master"
+        # So that those which take sockets now are one generation.
+        quit_step=0
+        while accepting ppid "$master" && [ -n "$accepting" ] && [ "$quit_step" -lt "$BURIAL" ]; do
+            quit_step=$((quit_step + 1))
+            nap
+        done
+    fi
+    turns
     finish_if_over
 }
 
@@ -563,9 +575,10 @@ ended() {
         read -r status <"$RUN/ended"
         group=$master
         master=
+        # A master that was told to quit ends after its workers, unless it was killed.
+        retire "$group"
         if serving; then
             say "nginx ended with status $status; its workers finish their sockets"
-            retire "$group"
             # At once, but no more than once a second when it dies again and again.
             if [ -n "$hot" ]; then
                 later 1 retry
@@ -584,8 +597,10 @@ hurry() {
         serving)
             state=leaving
             say "told to end: nginx goes on serving for $DELAY s"
-            : >"$RUN/leaving"
-            [ "$((GRACE - FAREWELL))" -gt "$DELAY" ] && later "$((GRACE - FAREWELL))" expire
+            clock
+            span=$((GRACE - FAREWELL))
+            if [ "$span" -gt "$DELAY" ]; then deadline=$((clock + span * 100)); else span=0; fi
+            echo "$clock $span" >"$RUN/leaving.new" && mv -f "$RUN/leaving.new" "$RUN/leaving"
             if [ "$DELAY" = 0 ]; then quit_nginx; else later "$DELAY" leave; fi
             ;;
         leaving) quit_nginx ;;
@@ -598,16 +613,89 @@ hurry() {
     esac
 }
 
-# expire: ends what is left, before the container is killed and nobody can tell any more what that closed.
-expire() {
-    [ "$state" = quitting ] || return 0
-    old_workers
-    expire_total=0
-    for expire_pid in $old_workers; do
-        end_worker "$expire_pid" && expire_total=$((expire_total + sockets))
-    done
-    echo "$expire_total" >"$RUN/closed"
-    say "pod-termination: the grace period of $GRACE s is over, which closed $expire_total sockets"
+# --- The end of the pod: one worker at a time ------------------------------------------------------------------------
+
+# end_as_told: goes on with the end of the pod where a controller that was killed has left it.
+end_as_told() {
+    read -r told span <"$RUN/leaving"
+    [ "$span" = 0 ] || deadline=$((told + span * 100))
+    [ ! -s "$RUN/closed" ] || read -r closed_sockets closed_workers <"$RUN/closed"
+    say 'told to end before: nginx takes no more sockets'
+    quit_nginx
+}
+
+# holders: sets $holders to the number of workers that hold sockets, and $next_pid to the one whose turn it is: of the
+# oldest generation the one with the fewest, as those that wait may yet end by themselves.
+holders() {
+    look_at_old
+    holders=0
+    next_pid=
+    [ -s "$RUN/draining" ] || return 0
+    while read -r holders_generation holders_since holders_pid; do
+        sockets "$holders_pid"
+        [ "$sockets" -gt 0 ] || continue
+        holders=$((holders + 1))
+        if [ -z "$next_pid" ] || [ "$holders_generation" -lt "$next_generation" ] ||
+            { [ "$holders_generation" = "$next_generation" ] && [ "$sockets" -lt "$next_sockets" ]; }; then
+            next_pid=$holders_pid
+            next_generation=$holders_generation
+            next_sockets=$sockets
+        fi
+    done <"$RUN/draining"
+}
+
+# turns: from now on workers are ended. The time of the last end, at first of none, is what the next one counts from.
+turns() {
+    [ -n "$deadline" ] || return 0
+    clock
+    turned=$clock
+    alarm=0
+    turn
+}
+
+# turn: ends a worker if it is time, and sets the alarm for the next one. The ends are spread over the workers that hold
+# sockets by then: one that needs none leaves its time to the others.
+turn() {
+    [ "$state" = quitting ] && [ -n "$deadline" ] || return 0
+    # Words that are not from the alarm are not heeded. What a clock leaves out is less than two hundredths.
+    clock
+    [ "$((clock + 2))" -ge "$alarm" ] || return 0
+    holders
+    set_alarm
+    if [ "$((clock + 2))" -ge "$deadline" ]; then
+        old_workers
+        # Those without sockets as well, should there be any, and nobody is waited for any more.
+        for turn_pid in $old_workers; do
+            close_worker "$turn_pid"
+        done
+        return 0
+    fi
+    if [ "$holders" -gt 0 ] && [ "$((clock + 2))" -ge "$alarm" ]; then
+        close_worker "$next_pid"
+        clock
+        turned=$clock
+        holders
+        set_alarm
+    fi
+    turn_pause=$((alarm > clock ? alarm - clock : 1))
+    turn_rest=$((turn_pause % 100))
+    [ "$turn_rest" -gt 9 ] || turn_rest=0$turn_rest
+    later "$((turn_pause / 100)).$turn_rest" turn
+}
+
+# set_alarm: sets $alarm to when the next worker is to end.
+set_alarm() {
+    alarm=$deadline
+    [ "$holders" = 0 ] || alarm=$((turned + (deadline - turned) / holders))
+}
+
+# close_worker PID: ends a worker for good, and tells of it.
+close_worker() {
+    end_worker "$1" || return 0
+    closed_sockets=$((closed_sockets + sockets))
+    closed_workers=$((closed_workers + 1))
+    echo "$closed_sockets $closed_workers" >"$RUN/closed.new" && mv -f "$RUN/closed.new" "$RUN/closed"
+    say "pod-termination: the end of worker $1 closed $sockets sockets; $closed_sockets were closed so far"
 }
 
 controller() {
@@ -635,7 +723,14 @@ controller() {
     fi
     target=$(readlink "$RUN/nginx.conf")
     [ -f "$target" ] || point "$BOOTSTRAP"
-    serve
+    deadline=
+    closed_sockets=0
+    closed_workers=0
+    if [ -s "$RUN/leaving" ]; then
+        end_as_told
+    else
+        serve
+    fi
     while :; do
         if ! read -r verb id version rest <&3; then
             say 'the FIFO can not be read'
@@ -684,7 +779,7 @@ controller() {
                 ;;
             hurry) hurry ;;
             leave) [ "$state" = leaving ] && quit_nginx ;;
-            expire) expire ;;
+            turn) turn ;;
             ended) ended ;;
             retry) serving && [ -z "$master" ] && serve ;;
             cool) hot= ;;

@@ -171,9 +171,9 @@ class Pod:
     """A pod of a balancer's Deployment: only those that ``app``-select as such are listed.
 
     ``addresses`` are its IP addresses in their canonical text, none when it has ended: then others may have them.
-    ``ready`` is its Ready condition, ``terminating`` says that it has a deletionTimestamp. ``version`` is the
-    annotation ``wsroute.dev/version``, which strategy Restart has in the pod template. ``init_failure`` are the last
-    words of an init container that failed.
+    ``ready`` is its Ready condition, ``terminating`` says that it has a deletionTimestamp, and ``until`` is that, the
+    end of its grace period (RFC 3339). ``version`` is the annotation ``wsroute.dev/version``, which strategy Restart
+    has in the pod template. ``init_failure`` are the last words of an init container that failed.
     """
 
     meta: Meta
@@ -183,6 +183,7 @@ class Pod:
     terminating: bool
     version: str = ""
     init_failure: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)

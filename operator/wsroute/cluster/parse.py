@@ -142,6 +142,7 @@ def parse_pod(raw: object) -> Pod | None:
         return None
     metadata = _mapping(source.get("metadata"))
     status = _mapping(source.get("status"))
+    until = _text(metadata, "deletionTimestamp")
     addresses = [_text(status, "podIP"), *(_text(entry, "ip") for entry in _mappings(status.get("podIPs")))]
     return Pod(
         meta=meta,
@@ -151,9 +152,10 @@ def parse_pod(raw: object) -> Pod | None:
             condition.get("type") == "Ready" and condition.get("status") == "True"
             for condition in _mappings(status.get("conditions"))
         ),
-        terminating=bool(_text(metadata, "deletionTimestamp")),
+        terminating=bool(until),
         version=_strings(metadata.get("annotations")).get(VERSION_ANNOTATION, ""),
         init_failure=_init_failure(status),
+        until=until if re.fullmatch("[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z", until, re.ASCII) else "",
     )
 
 

@@ -78,6 +78,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         agents=Write(generated.wanted_agents(given.own), given.agents),
         gone=_gone(given),
         pods=given.pods,
+        leaving=given.leaving,
         closed={pod: each.closed for pod, each in sorted(given.said.items()) if each.closed},
         before=(given.in_force, given.trial),
         in_force_since=given.published.in_force_since,

@@ -15,6 +15,7 @@ from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
+from wsroute.graph.status import Leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,17 @@ class Givens:
     def knows_routes(self) -> bool:
         """Whether the routes that there are are all that should be."""
         return self.trust.knows(self.definition)
+
+    @property
+    def leaving(self) -> Leaving:
+        """The pods that are terminating, until they have ended."""
+        ending = [pod for pod in self.node.pods if pod.terminating and pod.addresses]
+        said = [self.said[pod.meta.key.name] for pod in ending if pod.meta.key.name in self.said]
+        return Leaving(
+            pods=len(ending),
+            sockets=sum(each.sockets for each in said),
+            until=max((pod.until for pod in ending), default=""),
+        )
 
     def map_named(self, name: str) -> ConfigMap | None:
         """A ConfigMap of this balancer, if it is ours."""

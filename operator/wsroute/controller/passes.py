@@ -124,6 +124,9 @@ class Passes:
         )
         self._secrets.aim(frozenset().union(*(plan.certified.followed for plan in result.plans.values())))
         self._metrics.pass_seconds.labels("plan").observe(time.perf_counter() - started)
+        leaving = [plan.leaving for plan in result.plans.values()]
+        self._metrics.leaving_pods.set(sum(each.pods for each in leaving))
+        self._metrics.leaving_sockets.set(sum(each.sockets for each in leaving))
         self._metrics.set_objects({kind: state.size(kind) for kind in Kind})
         self._count_refusals(result)
         waits = [result.look_again]
@@ -238,8 +241,8 @@ class Passes:
             )
             for pod, sockets in plan.closed.items():
                 note = (
-                    f"The end of the grace period of pod {pod} closed {sockets} sockets (pod-termination). A longer "
-                    "terminationGracePeriodSeconds lets more of them end by themselves."
+                    f"The end of pod {pod} closed {sockets} sockets (pod-termination), those of one worker at a time. "
+                    "A longer terminationGracePeriodSeconds lets more of them end by themselves."
                 )
                 self._events.record(regarding, reason="SocketsClosed", note=note, action="Drain", type_="Normal")
 

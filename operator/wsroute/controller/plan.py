@@ -21,7 +21,7 @@ from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.model import BalancerNode
-from wsroute.graph.status import Reloaded, ServedView
+from wsroute.graph.status import Leaving, Reloaded, ServedView
 
 NOTHING: Final = ""
 """The version of a balancer for which nothing can be made."""
@@ -61,8 +61,9 @@ class BalancerPlan:
     agents: Write
     gone: frozenset[str]
     pods: tuple[BalancerPod, ...]
+    leaving: Leaving
     closed: Mapping[str, int]
-    """Sockets that were closed by the end of a pod's grace period, by the name of the pod."""
+    """Sockets that were closed by the end of a pod, by the name of the pod."""
     before: tuple[InForce | None, Trial | None]
     in_force_since: Reload | None
     released: Released | None
@@ -98,6 +99,7 @@ class BalancerPlan:
                 max((each.draining.generations for each in said), default=0),
                 sum(each.draining.sockets for each in said),
             ),
+            leaving=self.leaving,
             last_reload=None
             if in_force is None or since is None
             else Reloaded(

@@ -15,7 +15,9 @@ from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions,
 from wsroute.graph.model import RouteNode
 from wsroute.graph.status import balancer_status, route_status
 
-COUNTS: Final = frozenset({"endpoints", "routes", "pods", "sockets", "version", "summary", "draining", "lastReload"})
+COUNTS: Final = frozenset(
+    {"endpoints", "routes", "pods", "sockets", "version", "summary", "draining", "leaving", "lastReload"}
+)
 """Fields that change with the traffic: alone they are rewritten at most every :data:`COUNT_PERIOD` seconds."""
 
 COUNT_PERIOD: Final = 10.0

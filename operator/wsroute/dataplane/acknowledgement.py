@@ -46,7 +46,7 @@ class Acknowledgement:
     ``epoch`` is the epoch of the leader that wrote that version. ``sockets`` counts established client connections.
     ``nginx`` is the server's version as ``1.30.7``. ``ipv6`` says that the pod can listen on IPv6. ``draining`` came
     later than the rest: an agent that does not know of it drains nothing, as far as is known. ``closed`` is the number
-    of sockets that the end of the pod's grace period closed; that is an agent's last word.
+    of sockets that the end of the pod has closed; that is an agent's last word.
 
     Of the Dynamic data plane: ``table`` is a resourceVersion: nginx has what every table ConfigMap says that was
     written up to then, 0 while that can be said of none. ``formats`` are those of tables that the agent can read;

@@ -47,17 +47,31 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """Pods that were told to end and finish their sockets: how many, with how many sockets, and until when at the
+    latest (RFC 3339, empty when there are none)."""
+
+    pods: int
+    sockets: int
+    until: str
+
+
+NOBODY_LEAVES: Final = Leaving(pods=0, sockets=0, until="")
+
+
+@dataclass(frozen=True, slots=True)
 class ServedView:
     """What a balancer's pods have.
 
     ``version`` is the one in force, empty before the first. ``draining`` counts generations (of the pod that has the
-    most) and sockets of old workers.
+    most) and sockets of old workers. ``leaving`` are the pods that count for nothing else.
     """
 
     version: str
     sockets: int
     draining: tuple[int, int] = (0, 0)
     last_reload: Reloaded | None = None
+    leaving: Leaving = NOBODY_LEAVES
 
 
 def balancer_status(
@@ -65,21 +79,26 @@ def balancer_status(
 ) -> dict[str, Any]:
     """A balancer's status but for its conditions."""
     generations, sockets = served.draining
+    leaving = served.leaving
     status: dict[str, Any] = {
         "observedGeneration": node.generation,
         "routes": {"accepted": len(node.accepted), "rejected": len(node.rejected)},
         "pods": {"total": rollout.ready_pods, "current": rollout.current_pods},
         "sockets": min(served.sockets, MAX_COUNT),
         "draining": {"generations": generations, "sockets": min(sockets, MAX_COUNT)},
+        "leaving": {"pods": leaving.pods, "sockets": min(leaving.sockets, MAX_COUNT)},
         "summary": balancer_summary(
             listeners=node.spec.listeners if node.spec is not None else (),
             accepted=len(node.accepted),
             rejected=len(node.rejected),
             current=rollout.current_pods,
             total=rollout.ready_pods,
+            leaving=leaving.pods,
             conditions=conditions,
         ),
     }
+    if leaving.until:
+        status["leaving"]["until"] = leaving.until
     if node.addresses:
         status["addresses"] = list(node.addresses[:MAX_ADDRESSES])
     if served.version:

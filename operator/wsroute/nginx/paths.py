@@ -42,6 +42,11 @@ class Paths:
         return f"{self.run}/refuse.sock"
 
     @property
+    def leaving(self) -> str:
+        """Stands there once the start script was told to end."""
+        return f"{self.run}/leaving"
+
+    @property
     def table_state(self) -> str:
         """Where nginx keeps the table of a Dynamic balancer over a restart."""
         return f"{self.run}/table.json"

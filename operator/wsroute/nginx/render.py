@@ -65,6 +65,7 @@ class Rendered:
 class _PathsView:
     pid: FilePath
     error_log: FilePath
+    leaving: FilePath
     client_body: FilePath
     proxy: FilePath
     fastcgi: FilePath
@@ -184,6 +185,7 @@ def _place(paths: Paths, options: Options) -> dict[str, object]:
         "paths": _PathsView(
             pid=FilePath(paths.pid),
             error_log=FilePath(paths.error_log),
+            leaving=FilePath(paths.leaving),
             client_body=FilePath(f"{paths.temporary}/client_body"),
             proxy=FilePath(f"{paths.temporary}/proxy"),
             fastcgi=FilePath(f"{paths.temporary}/fastcgi"),

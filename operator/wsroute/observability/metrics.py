@@ -68,6 +68,12 @@ class Metrics:
             registry=r,
         )
         self.refusals = Counter("wsroute_rollouts_refused_total", "Versions that a pod's nginx refused.", registry=r)
+        self.leaving_pods = Gauge(
+            "wsroute_leaving_pods", "Pods of balancers that were told to end and finish their sockets.", registry=r
+        )
+        self.leaving_sockets = Gauge(
+            "wsroute_leaving_sockets", "Sockets that these hold, as their agents told last.", registry=r
+        )
         self.objects = Gauge("wsroute_objects", "Objects known, by kind.", ["kind"], registry=r)
 
     def set_objects(self, sizes: Mapping[str, int]) -> None:

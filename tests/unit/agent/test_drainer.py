@@ -67,3 +67,35 @@ async def test_other_terms_are_looked_after_at_once(drainer: Drainer, looks: Loo
     drainer.follow(Terms(generations=1, timeout=60.0))
     await until(lambda: len(looks.at) == 2, what="for the look at the new terms")
     assert looks.at[1] - followed < UNSETTLED
+
+
+class Crowd(Looks):
+    """One old worker, much older than anybody allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retired: list[int] = []
+
+    async def survey(self) -> tuple[OldWorker, ...]:
+        await super().survey()
+        return (OldWorker(generation=1, age=10_000, pid=7, sockets=3),)
+
+    async def retire(self, pid: int) -> int | None:
+        self.retired.append(pid)
+        return 3
+
+
+async def test_in_a_pod_that_is_ending_it_only_looks() -> None:
+    crowd, told = Crowd(), asyncio.Event()
+    drainer = Drainer(cast("Applier", crowd), AgentMetrics(), pod="me", changed=told.set)
+    drainer.only_look()
+    drainer.follow(Terms(generations=1, timeout=1.0))
+    task = asyncio.create_task(drainer.run())
+    await told.wait()
+    assert drainer.draining is not None
+    assert (drainer.draining.generations, drainer.draining.sockets) == (1, 3)
+    drainer.follow(Terms(generations=2, timeout=1.0))
+    drainer.reloaded(sockets=3)
+    await until(lambda: len(crowd.at) == 2, what="for the next look")
+    assert crowd.retired == []
+    task.cancel()

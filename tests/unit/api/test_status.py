@@ -43,11 +43,10 @@ def test_a_balancer_s_columns() -> None:
         rejected=1,
         current=2,
         total=3,
+        leaving=0,
         conditions=[ACCEPTED, PENDING],
     ) == {"listeners": "ws:8080,alt:9090", "routes": "40 (1 rejected)", "pods": "2/3", "reason": "Pending"}
-    assert (
-        balancer_summary(listeners=[listener("ws", 8080)], accepted=40, rejected=0, current=3, total=3, conditions=[])[
-            "routes"
-        ]
-        == "40"
+    summary = balancer_summary(
+        listeners=[listener("ws", 8080)], accepted=40, rejected=0, current=3, total=3, leaving=2, conditions=[]
     )
+    assert (summary["routes"], summary["pods"]) == ("40", "3/3 (2 leaving)")

@@ -236,6 +236,10 @@ def test_pods_and_deployments() -> None:
     pod = parse.parse_pod(made.pod(deleted="2026-01-01T00:00:00Z", ready=False))
     assert pod is not None
     assert (pod.ready, pod.terminating, pod.addresses) == (False, True, ("10.0.1.1",))
+    assert pod.until == "2026-01-01T00:00:00Z"
+    forged = parse.parse_pod(made.pod(deleted="tomorrow"))
+    assert forged is not None
+    assert (forged.terminating, forged.until) == (True, "")
     raw = made.pod()
     raw["status"]["podIPs"] = [{"ip": "10.0.1.1"}, {"ip": "FD00::1"}, {}]
     both = parse.parse_pod(raw)

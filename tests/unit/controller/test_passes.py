@@ -359,4 +359,22 @@ async def test_what_the_end_of_a_pod_closed_is_told_once() -> None:
     posting.cancel()
     notes = [event["note"] for event in (await scene.cluster.list(EVENTS, namespace=SYSTEM)).items]
     assert len(notes) == 2
-    assert any(note.startswith("The end of the grace period of pod gone closed 7 sockets") for note in notes)
+    assert any(note.startswith("The end of pod gone closed 7 sockets") for note in notes)
+
+
+async def test_pods_that_leave_are_counted_until_they_are_gone() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    assert b"wsroute_leaving_pods 0.0" in scene.metrics.render()
+    said = Acknowledgement("0123456789ab", 1, 12, "1.31.3", ipv6=True)
+    scene.agents_say({"p0": said.to_json(), "p1": said.to_json()})
+    scene.world.pod("p0", ready=False, until="2027-01-15T08:05:00Z")
+    await scene.make()
+    status = scene.statuses.targets[StatusKey(Kind.BALANCER, SHARED)].body
+    assert status["leaving"] == {"pods": 1, "sockets": 12, "until": "2027-01-15T08:05:00Z"}
+    assert b"wsroute_leaving_pods 1.0" in scene.metrics.render()
+    assert b"wsroute_leaving_sockets 12.0" in scene.metrics.render()
+    scene.world.remove(Kind.POD, "p0", SYSTEM)
+    await scene.make()
+    assert scene.statuses.targets[StatusKey(Kind.BALANCER, SHARED)].body["leaving"] == {"pods": 0, "sockets": 0}
+    assert b"wsroute_leaving_sockets 0.0" in scene.metrics.render()

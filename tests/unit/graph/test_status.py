@@ -5,7 +5,7 @@ from typing import Any
 from tests.support import objects as made
 from wsroute.api.status import WebSocketBalancerStatus, WebSocketRouteStatus
 from wsroute.graph.conditions import RolloutView, balancer_conditions, route_conditions
-from wsroute.graph.status import Reloaded, ServedView, balancer_status, route_status
+from wsroute.graph.status import Leaving, Reloaded, ServedView, balancer_status, route_status
 
 DONE = RolloutView(ready_pods=2, current_pods=2, total_pods=2)
 
@@ -67,6 +67,7 @@ def test_balancer() -> None:
             sockets=7,
             draining=(1, 3),
             last_reload=Reloaded(time="2026-01-31T12:00:00Z", reason="Endpoints", pods=2),
+            leaving=Leaving(pods=1, sockets=5, until="2026-01-31T12:05:00Z"),
         ),
     )
     WebSocketBalancerStatus.model_validate(status)
@@ -77,15 +78,18 @@ def test_balancer() -> None:
         "sockets": 7,
         "version": "0123456789ab",
         "draining": {"generations": 1, "sockets": 3},
+        "leaving": {"pods": 1, "sockets": 5, "until": "2026-01-31T12:05:00Z"},
         "lastReload": {"time": "2026-01-31T12:00:00Z", "reason": "Endpoints", "pods": 2},
-        "summary": {"listeners": "ws:8080", "routes": "1 (1 rejected)", "pods": "2/2", "reason": ""},
+        "summary": {"listeners": "ws:8080", "routes": "1 (1 rejected)", "pods": "2/2 (1 leaving)", "reason": ""},
     }
 
 
 def test_a_balancer_with_more_sockets_than_a_status_can_hold() -> None:
     node = made.balancer_node([made.balancer()])
-    status = balancer_status(node, [], rollout=DONE, served=ServedView("", 2**33, draining=(1, 2**33)))
+    view = ServedView("", 2**33, draining=(1, 2**33), leaving=Leaving(pods=2, sockets=2**33, until=""))
+    status = balancer_status(node, [], rollout=DONE, served=view)
     WebSocketBalancerStatus.model_validate(status)
+    assert status["leaving"] == {"pods": 2, "sockets": 2**31 - 1}
 
 
 def test_invalid_balancer() -> None:

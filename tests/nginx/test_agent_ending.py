@@ -1,0 +1,255 @@
+"""The end of a pod, with a real nginx: no new sockets, then one worker after the other, spread over what is left."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.backend import Backend, running_backend
+from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, opened
+from tests.support.configurations import HOST
+from tests.support.handshake import echo, handshake
+from tests.support.ports import free_ports
+from tests.support.waiting import until
+from wsroute.balancer.applier import Applied, Toll
+from wsroute.balancer.control import OldWorker
+
+pytestmark = pytest.mark.nginx
+
+WORKERS = 4
+BATCH = 16
+"""Connections that a worker of nginx accepts before it lets the next one have them (``ngx_event_accept.c``)."""
+
+GRACE = 11
+SPAN = GRACE - 5
+"""Seconds for which sockets live on, as five are left for telling what was closed."""
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[Backend]:
+    async with running_backend() as started:
+        yield started
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
+def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
+    """A pod that serves no longer than it must once it is told to end, under each shell."""
+    with balancer_pod(shell=request.param, grace=str(GRACE)) as started:
+        yield started
+
+
+async def load(pod: BalancerPod, port: int, backend: Backend, number: int = 0) -> None:
+    """Bring in the route, with several workers."""
+    route = echo_route(port, backend.endpoint(), idle_timeout=3_600_000 + number * 1000, worker_processes=WORKERS)
+    assert isinstance(await pod.applier.apply(pod.stage(route).version), Applied), pod.words()
+
+
+async def hold(exits: AsyncExitStack, port: int, count: int) -> list[ClientConnection]:
+    """So many open sockets."""
+    return [await exits.enter_async_context(opened(port)) for _ in range(count)]
+
+
+async def tell_to_end(pod: BalancerPod) -> float:
+    """SIGTERM as from the kubelet; returns when that was, once nobody accepts any more."""
+    told = time.monotonic()
+    pod.process.send_signal(signal.SIGTERM)
+    await until(lambda: not pod.accepting(), what="for the listeners to be closed")
+    return told
+
+
+async def end_of(connection: ClientConnection) -> float:
+    """When a socket was closed, which its client sees without a Close frame."""
+    with pytest.raises(ConnectionClosed) as closed:
+        await connection.recv()
+    assert closed.value.rcvd is None
+    return time.monotonic()
+
+
+async def ends_of(connections: list[ClientConnection]) -> list[float]:
+    async with asyncio.timeout(30):
+        return sorted(await asyncio.gather(*map(end_of, connections)))
+
+
+def together(moments: list[float]) -> list[list[float]]:
+    """The moments in groups: what lies less than a third of a second apart happened at once."""
+    groups = [[moments[0]]]
+    for before, after in pairwise(moments):
+        if after - before > 0.3:
+            groups.append([])
+        groups[-1].append(after)
+    return groups
+
+
+async def test_workers_end_one_after_the_other_spread_over_what_is_left(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        held = await hold(exits, port, WORKERS * BATCH)
+        told = await tell_to_end(pod)
+        found = await pod.applier.survey()
+        assert len(found) == WORKERS
+        assert len({old.generation for old in found}) == 1
+        sizes = sorted(old.sockets for old in found)
+        assert sizes[-1] <= BATCH + 2, "nginx spreads sockets over its workers"
+        groups = together(await ends_of(held))
+        assert [len(group) for group in groups] == sizes, "each end closes one worker's sockets, the fewest first"
+        starts = [group[0] - told for group in groups]
+        assert all(after - before > SPAN / WORKERS / 2 for before, after in pairwise([0.0, *starts]))
+        assert SPAN - 0.5 < starts[-1] < GRACE
+    await until(pod.applier.finished, what="for nginx to end")
+    assert pod.applier.closed() == Toll(sockets=len(held), workers=WORKERS)
+    assert pod.words().count("pod-termination: the end of worker") == WORKERS
+    assert f"{len(held)} were closed so far" in pod.words()
+    assert await asyncio.to_thread(pod.process.wait, 5) == 0
+
+
+async def test_a_worker_that_needs_no_turn_leaves_its_time_to_the_others(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        held = await hold(exits, port, WORKERS * BATCH)
+        told = await tell_to_end(pod)
+        found = await pod.applier.survey()
+        for each in held[1:]:
+            await each.close()
+        await until(lambda: len(pod.draining()) == 1, what="for those that hold nothing to end")
+        await echo(held[0], "still here")
+        # It was due after a quarter of the time, with three others to come.
+        assert len(found) == WORKERS
+        assert await end_of(held[0]) - told > SPAN - 0.5
+    await until(pod.applier.finished, what="for nginx to end")
+    assert pod.applier.closed() == Toll(sockets=1, workers=1)
+
+
+async def test_a_pod_without_sockets_ends_at_once(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as client:
+        await echo(client, "here")
+    told = await tell_to_end(pod)
+    assert await asyncio.to_thread(pod.process.wait, GRACE) == 0
+    assert time.monotonic() - told < SPAN / WORKERS
+    assert pod.applier.closed() == Toll(sockets=0, workers=0)
+
+
+async def test_the_oldest_generation_goes_first(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        old = await hold(exits, port, 3)
+        await load(pod, port, backend, 1)
+        new = await hold(exits, port, 2)
+        await tell_to_end(pod)
+        found = await pod.applier.survey()
+        assert sockets_by_generation(found) == [3, 2]
+        before, after = await asyncio.gather(ends_of(old), ends_of(new))
+        assert max(before) < min(after)
+    await until(pod.applier.finished, what="for nginx to end")
+    assert pod.applier.closed() == Toll(sockets=5, workers=len(found))
+
+
+def sockets_by_generation(found: Iterable[OldWorker]) -> list[int]:
+    """How many sockets each generation holds, the oldest first."""
+    held: Counter[int] = Counter()
+    for old in found:
+        held[old.generation] += old.sockets
+    return [held[generation] for generation in sorted(held)]
+
+
+async def test_nothing_new_comes_in_once_the_delay_is_over(backend: Backend) -> None:
+    [port] = free_ports(1)
+    with balancer_pod(delay="1", grace=str(GRACE)) as pod:
+        await load(pod, port, backend)
+        async with opened(port) as client:
+            kept, writer = await asyncio.open_connection("127.0.0.1", port)
+            refused = b"GET /ws HTTP/1.1\r\nHost: %b\r\n\r\n" % HOST.encode()
+            for _ in range(2):
+                writer.write(refused)
+                assert (await kept.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 426 "), "it is kept open"
+                await kept.readuntil(b"only.\n")
+            pod.process.send_signal(signal.SIGTERM)
+            await until(pod.applier.leaving, what="for the script to hear it")
+            assert (await handshake(connected(port), host=HOST, path="/ws")).status == 101, "others may not know yet"
+            await until(lambda: not pod.accepting(), what="for the listeners to be closed")
+            assert await kept.read() == b"", "a connection that was kept open brings no further request"
+            writer.close()
+            with pytest.raises(ConnectionRefusedError):
+                connected(port)
+            await echo(client, "still here")
+
+
+async def test_the_end_goes_on_where_a_controller_that_was_killed_has_left_it(
+    pod: BalancerPod, backend: Backend
+) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        held = await hold(exits, port, WORKERS * BATCH)
+        told = await tell_to_end(pod)
+        ends = asyncio.create_task(ends_of(held))
+        await until(lambda: pod.applier.closed().workers == 1, seconds=SPAN, what="for the first worker's end")
+        controller = pod.controller()
+        os.kill(controller, signal.SIGKILL)
+        await until(lambda: "told to end before" in pod.words(), what="for the next one to know")
+        assert sum(connection.close_code is None for connection in held) > len(held) / 2
+        groups = together(await ends)
+        assert len(groups) == WORKERS
+        assert SPAN - 0.5 < groups[-1][0] - told < GRACE
+    await until(pod.applier.finished, what="for nginx to end")
+    assert pod.applier.closed() == Toll(sockets=len(held), workers=WORKERS)
+    assert await asyncio.to_thread(pod.process.wait, 5) == 0
+
+
+async def test_workers_of_a_master_that_is_killed_meanwhile_have_their_turns_too(
+    pod: BalancerPod, backend: Backend
+) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with AsyncExitStack() as exits:
+        held = await hold(exits, port, WORKERS * BATCH)
+        told = await tell_to_end(pod)
+        os.kill(pod.master(), signal.SIGKILL)
+        groups = together(await ends_of(held))
+        assert len(groups) == WORKERS
+        assert SPAN - 0.5 < groups[-1][0] - told < GRACE
+    assert await asyncio.to_thread(pod.process.wait, 5) == 0
+    assert pod.applier.closed() == Toll(sockets=len(held), workers=WORKERS)
+
+
+async def test_words_in_the_fifo_end_nothing_before_its_time(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    async with opened(port) as first:
+        pod.say(b"turn\n")
+        await pod.applier.survey()
+        await echo(first, "while it serves")
+        told = await tell_to_end(pod)
+        pod.say(b"turn\n" * 20)
+        await pod.applier.survey()
+        await echo(first, "and while it ends")
+        assert await end_of(first) - told > SPAN - 0.5
+
+
+async def test_what_is_left_is_known_and_until_when(pod: BalancerPod, backend: Backend) -> None:
+    [port] = free_ports(1)
+    await load(pod, port, backend)
+    assert pod.applier.leaving_until() is None
+    async with opened(port):
+        before = time.time()
+        await tell_to_end(pod)
+        until_when = pod.applier.leaving_until()
+        assert until_when is not None
+        assert abs(until_when - before - SPAN) < 2
+        (pod.run / "leaving").write_text("nonsense\n")
+        assert pod.applier.leaving_until() is None
+        pod.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(pod.process.wait, 10) == 0
