@@ -65,6 +65,7 @@ class BalancerPlan:
     """Sockets that were closed by the end of a pod's grace period, by the name of the pod."""
     before: tuple[InForce | None, Trial | None]
     in_force_since: Reload | None
+    trial_since: Reload | None
     released: Released | None
     waiting: frozenset[RouteRef] | None
     """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
@@ -103,6 +104,7 @@ class BalancerPlan:
             else Reloaded(
                 time=to_text(since.time)[:19] + "Z",
                 reason=since.cause,
+                changes=since.changes,
                 pods=sum(pod.ready and pod.runs(in_force.version) for pod in self.pods),
             ),
         )

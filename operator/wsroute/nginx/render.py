@@ -144,6 +144,12 @@ def render(
     return Rendered(text=f"{head}{body}{tail}", version=version, structure=structure, lines=lines)
 
 
+def words_of(configuration: Configuration) -> str:
+    """A name for what a file's own words come from: the templates of this release, and the njs module where it has
+    one."""
+    return _TEMPLATES[:VERSION_LENGTH] if configuration.shell is None else f"{_TEMPLATES[:VERSION_LENGTH]} {SCRIPT.name}"
+
+
 def check_main_template(configuration: Configuration, paths: Paths) -> None:
     """Raise TemplateRefusedError where the custom main template can't be used."""
     _skeleton(configuration, _main_context(configuration), paths)

@@ -66,7 +66,7 @@ def test_balancer() -> None:
             version="0123456789ab",
             sockets=7,
             draining=(1, 3),
-            last_reload=Reloaded(time="2026-01-31T12:00:00Z", reason="Endpoints", pods=2),
+            last_reload=Reloaded("2026-01-31T12:00:00Z", "Endpoints", 2, [("Endpoints", "WebSocketRoute team-a/chat")]),
         ),
     )
     WebSocketBalancerStatus.model_validate(status)
@@ -77,7 +77,12 @@ def test_balancer() -> None:
         "sockets": 7,
         "version": "0123456789ab",
         "draining": {"generations": 1, "sockets": 3},
-        "lastReload": {"time": "2026-01-31T12:00:00Z", "reason": "Endpoints", "pods": 2},
+        "lastReload": {
+            "time": "2026-01-31T12:00:00Z",
+            "reason": "Endpoints",
+            "pods": 2,
+            "changes": [{"reason": "Endpoints", "subject": "WebSocketRoute team-a/chat"}],
+        },
         "summary": {"listeners": "ws:8080", "routes": "1 (1 rejected)", "pods": "2/2", "reason": ""},
     }
 
