@@ -123,7 +123,7 @@ class LastReload(Model):
         description="When it came in force."
     )
     reason: Annotated[str, Field(max_length=64)] = Field(
-        description=("What the reload budget goes by: Configuration, Endpoints, or EndpointRemoval, which no budget holds.")
+        description=("What the reload budget goes by: Configuration, Endpoints, or EndpointRemoval, which never waits.")
     )
     pods: Count = Field(default=0, description="Ready pods that have loaded it.")
     changes: tuple[ReloadChange, ...] = many(

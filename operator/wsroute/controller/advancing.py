@@ -137,7 +137,8 @@ def _writes(
     if in_force is not None:
         since = released.since
         # Another version than the one that was released is an earlier one, which is taken back.
-        file, when = files[in_force.version], since if in_force.version == released.version else replace(since, changes=())
+        when = since if in_force.version == released.version else replace(since, changes=())
+        file = files[in_force.version]
         if published.in_force is not None and published.in_force.version == in_force.version:
             when = published.in_force_since
         elif published.trial is not None and published.trial.version == in_force.version and published.trial_since:

@@ -17,7 +17,7 @@ from wsroute.controller.givens import Givens, read_givens
 from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.plan import NOTHING, BalancerPlan, Write, differing
 from wsroute.controller.quarantine import Settled
-from wsroute.controller.reasons import adopt
+from wsroute.controller.reasons import adopt, known_settings
 from wsroute.controller.tables import Tables, empty_tables, find_tables, keep_tables, plan_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.build_table import build_table
@@ -86,6 +86,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         trial_since=given.published.trial_since,
         released=move.released,
         waiting=move.waiting,
+        settings=known_settings(given, made) if made is not None else {},
         tables=tables.view if node.spec is not None and node.spec.is_dynamic else None,
         left_out=tables.left_out,
         backlog=move.backlog,

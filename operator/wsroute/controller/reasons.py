@@ -1,10 +1,11 @@
-"""Why the version that goes to a balancer's pods is another one than what runs there, and where it need not be. Pure but
-for the balancer's memo.
+"""Why the version that goes to a balancer's pods is another one than what runs there, and where it need not be. Pure
+but for the balancer's memo.
 
 What was in force is known from its annotations, whoever made it: so an operator that starts anew, or one of another
 release, tells the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from wsroute.cluster.objects import ConfigMap
@@ -14,7 +15,16 @@ from wsroute.controller.making import Made
 from wsroute.controller.release import Released
 from wsroute.controller.standing import unpacked
 from wsroute.dataplane.bundle import FILE_KEY, Bundle
-from wsroute.dataplane.difference import Change, Reason, changed_routes, changed_settings, shortened
+from wsroute.dataplane.difference import (
+    Change,
+    Reason,
+    Settings,
+    changed_routes,
+    changed_settings,
+    settings_from_text,
+    settings_of,
+    shortened,
+)
 from wsroute.nginx.meaning import same_meaning
 from wsroute.nginx.reading import route_changes
 
@@ -34,9 +44,11 @@ def adopt(given: Givens, made: Made) -> Made:
         if text is not None:
             given.memo.versions.add(standing.version, made.configuration)
             beside = {name: script for name, script in made.file.bundle.data.items() if name != FILE_KEY}
-            file = {name: text for name, text in known.data.items() if name == FILE_KEY}
-            bundle = Bundle({**file, **beside}, known.binary_data, generated.read_file(known).bundle.digest)
-            return replace(made, version=standing.version, file=replace(made.file, bundle=bundle))
+            stands = {name: text for name, text in known.data.items() if name == FILE_KEY}
+            bundle = Bundle({**stands, **beside}, known.binary_data, generated.read_file(known).bundle.digest)
+            # Its structure stays the other release's: it is not what tells that endpoints alone are others.
+            file = replace(made.file, bundle=bundle, structure=standing.structure)
+            return replace(made, version=standing.version, file=file)
     return made
 
 
@@ -52,6 +64,24 @@ def _standing_text(given: Givens, made: Made, known: ConfigMap, version: str) ->
     return text if same else None
 
 
+def known_settings(given: Givens, made: Made) -> Mapping[str, Settings]:
+    """What versions say of a Dynamic balancer itself: the wanted one, those that stand, and those that pods still run
+    and that were made here."""
+    if made.configuration.shell is None:
+        return {}
+    found = {}
+    for version in {pod.said.version for pod in given.pods if pod.said is not None}:
+        known = given.memo.versions.configuration(version)
+        if known is not None:
+            found[version] = settings_of(known, release="")
+    for config_map in (given.nginx, given.tried):
+        settings = generated.read_settings(config_map)
+        if settings is not None:
+            found[generated.read_published(config_map).version] = settings
+    wanted = settings_from_text(made.file.settings)
+    return found if wanted is None else {**found, made.version: wanted}
+
+
 def explain(given: Givens, made: Made, released: Released) -> tuple[Change, ...]:
     """What is new in the version that goes to the rollout, against the one in force."""
     published, versions = given.published, given.memo.versions
@@ -62,7 +92,7 @@ def explain(given: Givens, made: Made, released: Released) -> tuple[Change, ...]
     file = made.file if released.version == made.version else given.memo.standing.files.get(released.version)
     if after is None or file is None:
         return ()
-    settings = generated.settings_from_text(file.settings) or {}
+    settings = settings_from_text(file.settings) or {}
     changes = changed_settings(generated.read_settings(given.nginx), settings)
     if before is not None:
         changes += changed_routes(before.configuration, after.configuration)

@@ -1,4 +1,4 @@
-"""Why one version of a balancer's file does not do where another one runs: what differs, in words that people know. Pure.
+"""Why one version of a balancer's file does not do where another one runs: what differs, in words of the API. Pure.
 
 The settings of a balancer are flat text, so that they can travel with a version and be compared by an operator that did
 not make it, of this release or another one. Routes are compared by the configurations themselves: they are part of the
@@ -195,7 +195,7 @@ def _changed_upstreams(before: Configuration, after: Configuration) -> Iterator[
 def _endpoint_change(was: Upstream | None, now: Upstream | None) -> Reason:
     if was is None or now is None:
         return Reason.ROUTES
-    if (was.balancing, was.hash_key, was.sources) != (now.balancing, now.hash_key, now.sources):
+    if (was.balancing, was.hash_key) != (now.balancing, now.hash_key):
         return Reason.ROUTES
     addresses = {(endpoint.address, endpoint.port) for endpoint in now.endpoints}
     left = any((endpoint.address, endpoint.port) not in addresses for endpoint in was.endpoints)

@@ -1,7 +1,7 @@
 """Whether two files say the same to nginx: comments, blanks, and ways to write a word aside. Pure.
 
-Such files need no reload. A version names its file's bytes, comments included, and a new release, or an edit of a custom
-main template, may change nothing but those.
+Such files need no reload. A version names its file's bytes, comments included, and a new release, or an edit of a
+custom main template, may change nothing but those.
 """
 
 from collections.abc import Iterator

@@ -92,7 +92,7 @@ def _endpoint_change(was: str, now: str) -> Reason:
 
 def _locations(text: str) -> set[tuple[str, str, str]]:
     """Each location with each port and host that it is for."""
-    found = set()
+    found: set[tuple[str, str, str]] = set()
     for block in text.split(_BLOCK):
         head, *locations = block.rstrip("}\n").split(_LOCATION)
         host = _HOST.search(head)

@@ -145,9 +145,10 @@ def render(
 
 
 def words_of(configuration: Configuration) -> str:
-    """A name for what a file's own words come from: the templates of this release, and the njs module where it has
-    one."""
-    return _TEMPLATES[:VERSION_LENGTH] if configuration.shell is None else f"{_TEMPLATES[:VERSION_LENGTH]} {SCRIPT.name}"
+    """A name for what a file's own words come from: this release's templates, and its njs module where that is used."""
+    return (
+        _TEMPLATES[:VERSION_LENGTH] if configuration.shell is None else f"{_TEMPLATES[:VERSION_LENGTH]} {SCRIPT.name}"
+    )
 
 
 def check_main_template(configuration: Configuration, paths: Paths) -> None:

@@ -141,7 +141,10 @@ STATIC = replace(DYNAMIC, shell=None, upstreams=(UPSTREAM, OTHER), servers=(serv
             ["EndpointRemoval (WebSocketRoute team-a/chat)"],
         ),
         ({"upstreams": (UPSTREAM,)}, ["Routes (WebSocketRoute team-b/game)"]),
-        ({"upstreams": (replace(UPSTREAM, sources=("x",)), OTHER)}, ["Routes (WebSocketRoute team-a/chat)"]),
+        (
+            {"upstreams": (replace(UPSTREAM, balancing=Policy.ROUND_ROBIN), OTHER)},
+            ["Routes (WebSocketRoute team-a/chat)"],
+        ),
         ({"servers": (server(location(A), location(B, "/g")),)}, ["Routes (WebSocketRoute team-b/game)"]),
         ({"servers": (server(location(B, "/game"), location(A)),)}, []),
         (
@@ -184,7 +187,7 @@ def test_they_are_read_as_they_were_written() -> None:
     assert [change.known_reason for change in some] == [Reason.LISTENER_ADDED, Reason.UNKNOWN]
 
 
-@given(st.text() | st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)).map(json.dumps))
+@given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_what_a_hand_wrote_does_no_harm(text: str) -> None:
     found = changes_from_text(text)
     assert len(found) <= MAX_CHANGES
@@ -193,6 +196,8 @@ def test_what_a_hand_wrote_does_no_harm(text: str) -> None:
     assert settings is None or isinstance(changed_settings(settings, settings_of(DYNAMIC, release="1")), tuple)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"a": 1}', "null", "[" * 100_000, '{"a": "' + "x" * 70_000 + '"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"a": 1}', "null", "[" * 60_000, '{"a": "' + "x" * 70_000 + '"}']
+)
 def test_what_are_no_settings_are_none(text: str) -> None:
     assert settings_from_text(text) is None
