@@ -1,12 +1,13 @@
 """Do open sockets survive whatever changes around them? On a real cluster, once for each data plane.
 
-Sockets over 10 routes, each sending numbered messages that come back; nobody connects again. Meanwhile: changes of
-those routes' endpoints, routes that are added, edited and removed, a rollout of a backend that holds none of them, the
-death of the operator's leader, and at last one more listener, which every data plane needs a reload for. Counted are
-lost sockets, missing and doubled messages, generations of nginx's workers, and memory.
+Sockets over 10 routes, half of them over TLS, each sending numbered messages that come back; nobody connects again.
+Meanwhile: changes of those routes' endpoints, routes that are added, edited and removed, new certificates, a rollout of
+a backend that holds none of them, the death of the operator's leader, and at last one more listener, which every data
+plane needs a reload for. Counted are lost sockets, missing and doubled messages, generations of nginx's workers, and
+memory.
 
     python -m bench.survival                  # a short trial of both data planes
-    python -m bench.survival --full           # 500 sockets, 200 endpoint changes, 100 routes, 20 edits
+    python -m bench.survival --full           # 500 sockets, 200 endpoint changes, 100 routes, 20 edits, 20 certificates
 """
 
 import argparse
@@ -24,7 +25,9 @@ from localcluster.errors import ClusterError
 from localcluster.install import BALANCER
 from localcluster.install import NAMESPACE as SYSTEM
 from tests.support.handshake import held_socket
-from tests.support.stack import BalancerPod, NotYetError, Stack, eventually, is_ready
+from tests.support.stack import PORT, BalancerPod, NotYetError, Stack, eventually, is_ready
+from tests.support.wss import PORT as TLS_PORT
+from tests.support.wss import Wss, wss
 from wsroute.dataplane.acknowledgement import parse_acknowledgement
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import CONFIG_MAPS, ENDPOINT_SLICES, LEASES, ROUTES, SERVICES
@@ -60,13 +63,14 @@ def main() -> None:
     parser.add_argument("--endpoint-changes", type=int, default=20)
     parser.add_argument("--routes", type=int, default=10, help="added, and then removed")
     parser.add_argument("--edits", type=int, default=4)
+    parser.add_argument("--rotations", type=int, default=4, help="of the certificate")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two messages of a socket")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two changes")
     parser.add_argument("--seconds", type=float, default=90.0, help="the least time for which sockets are held")
     parser.add_argument("--full", action="store_true", help="the numbers of issue 5 in place of the above")
     arguments = parser.parse_args()
     if arguments.full:
-        vars(arguments).update(sockets=500, endpoint_changes=200, routes=100, edits=20)
+        vars(arguments).update(sockets=500, endpoint_changes=200, routes=100, edits=20, rotations=20)
     cluster = api.up(arguments.cluster)
     install.install_locally(cluster)
     install.wait_until_ready(cluster)
@@ -121,7 +125,8 @@ async def run(cluster: api.Cluster, data_plane: str, arguments: argparse.Namespa
         cluster=cluster, client=client, namespace=NAMESPACE, chat_image=install.LOCAL_IMAGES[install.CHAT_IMAGE]
     )
     try:
-        return await Programme(stack, data_plane, arguments).run()
+        async with wss(stack, f"*.{NAMESPACE}.example.com") as secured:
+            return await Programme(stack, secured, data_plane, arguments).run()
     finally:
         await client.close()
         cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=180)
@@ -130,8 +135,9 @@ async def run(cluster: api.Cluster, data_plane: str, arguments: argparse.Namespa
 class Programme:
     """The scene, the changes, and what is measured meanwhile."""
 
-    def __init__(self, stack: Stack, data_plane: str, arguments: argparse.Namespace) -> None:
+    def __init__(self, stack: Stack, secured: Wss, data_plane: str, arguments: argparse.Namespace) -> None:
         self.stack = stack
+        self.secured = secured
         self.data_plane = data_plane
         self.arguments = arguments
         self.backends: list[str] = []
@@ -191,6 +197,7 @@ class Programme:
         for number in range(HOLDING):
             await self.stack.condition(f"r{number}", "Programmed", within=120)
         await self.stack.condition("other", "Ready", within=120)
+        await eventually(lambda: self.secured.is_served(self.stack.host("other")))
         self.pods = await self.stack.balancer_pods()
         found = json.loads(await self.stack.kubectl("-n", SYSTEM, "get", "wsb", BALANCER, "-o", "json"))
         return dict(found["spec"])
@@ -220,13 +227,15 @@ class Programme:
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[list[Talker]]:
-        """The sockets, evenly over routes and pods, which talk until the end of the block."""
+        """The sockets, evenly over routes, pods, and with and without TLS, which talk until the end of the block."""
         talkers: list[Talker] = []
         try:
             for number in range(self.arguments.sockets):
-                connection = self.stack.connect(self.pods[number % len(self.pods)])
-                host = self.stack.host(f"r{number // len(self.pods) % HOLDING}")
-                talker = Talker(await held_socket(connection, host=host, path="/echo"))
+                turn, route = divmod(number // len(self.pods), HOLDING)
+                tls = self.secured.context if (turn + route) % 2 else None
+                connection = self.stack.connect(self.pods[number % len(self.pods)], TLS_PORT if tls else PORT)
+                host = self.stack.host(f"r{route}")
+                talker = Talker(await held_socket(connection, host=host, path="/echo", tls=tls))
                 every = self.arguments.every
                 talker.start(every=every, first=number * every / self.arguments.sockets)
                 talkers.append(talker)
@@ -246,6 +255,8 @@ class Programme:
             await self.paced(self.slice(route, first=route + ENDPOINTS * (turn + 1)))
         for number in range(asked.edits):
             await self.paced(self.stack.route("other", paths=[path("other"), path("s0", f"/edited-{number}")]))
+        for _ in range(asked.rotations):
+            await self.paced(self.secured.rotate())
         await self.stack.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/other")
         await self.fail_over()
         for number in range(asked.routes):
@@ -277,13 +288,14 @@ class Programme:
         return str(lease["spec"]["holderIdentity"]).partition("_")[0]
 
     async def one_more_change(self) -> float | None:
-        """Seconds until a new route is served on all pods, after all that; None when it is not."""
+        """Seconds until a new route, and the last certificate, are served on all pods, after all that; None when they
+        are not."""
         await self.stack.route("last", paths=[path("s0")])
         applied = time.monotonic()
+        host = self.stack.host("last")
         try:
-            await eventually(
-                lambda: self.stack.answers(host=self.stack.host("last"), status=101), within=SERVED_WITHIN, every=0.02
-            )
+            await eventually(lambda: self.stack.answers(host=host, status=101), within=SERVED_WITHIN, every=0.02)
+            await eventually(lambda: self.secured.is_served(host), within=SERVED_WITHIN, every=0.02)
         except NotYetError:
             return None
         return time.monotonic() - applied
