@@ -4,22 +4,20 @@ import base64
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
 
+from localcluster.authority import PrivateKey, sign
 from wsroute.cluster.certificates import Certificate, read_certificate
 from wsroute.cluster.objects import Secret
 from wsroute.cluster.parse import parse_secret
 from wsroute.dataplane.certificates import ServedCertificate
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 def ecdsa_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
@@ -67,7 +65,7 @@ class Authority:
 
     def __init__(self) -> None:
         self._key = ecdsa_key()
-        self.certificate = _sign(self._key.public_key(), self._key, "an authority", "an authority", is_ca=True)
+        self.certificate = sign(self._key.public_key(), self._key, "an authority", "an authority", is_ca=True)
 
     def issue(
         self,
@@ -78,7 +76,7 @@ class Authority:
     ) -> Pair:
         """A pair for these hosts, from now on and for ten years unless told otherwise."""
         own = key or ecdsa_key()
-        certificate = _sign(
+        certificate = sign(
             own.public_key(),
             self._key,
             "a server",
@@ -113,42 +111,6 @@ def key_pem(key: PrivateKey, *, passphrase: bytes = b"") -> bytes:
     hidden = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     form = serialization.PrivateFormat.PKCS8 if passphrase else serialization.PrivateFormat.TraditionalOpenSSL
     return key.private_bytes(serialization.Encoding.PEM, form, hidden)
-
-
-def _sign(
-    public: Any,
-    signer: PrivateKey,
-    subject: str,
-    issuer: str,
-    *,
-    names: Sequence[str] = (),
-    begins: timedelta = timedelta(days=-1),
-    ends: timedelta = timedelta(days=3650),
-    is_ca: bool = False,
-) -> x509.Certificate:
-    now = datetime.now(UTC).replace(microsecond=0)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + begins)
-        .not_valid_after(now + ends)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    if is_ca:
-        usage = dict.fromkeys(
-            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-             "crl_sign", "encipher_only", "decipher_only"),
-            False,
-        )  # fmt: skip
-        builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, **usage), critical=True)
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
-    return builder.sign(signer, hashes.SHA256())
 
 
 def served(certificate: Certificate) -> ServedCertificate:

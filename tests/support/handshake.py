@@ -7,6 +7,7 @@ import asyncio
 import base64
 import os
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -79,9 +80,15 @@ async def _exchange(sock: socket.socket, request: bytes, *, has_body: bool = Tru
         writer.close()
 
 
-async def held_socket(sock: socket.socket, *, host: str, path: str) -> ClientConnection:
-    """Open a WebSocket over a connected socket, to be held and talked over."""
-    return await connect(f"ws://{host}{path}", sock=sock, compression=None, proxy=None, ping_interval=None)
+async def held_socket(
+    sock: socket.socket, *, host: str, path: str, tls: ssl.SSLContext | None = None
+) -> ClientConnection:
+    """Open a WebSocket over a connected socket, to be held and talked over; over TLS where a context says whom to
+    trust."""
+    scheme = "ws" if tls is None else "wss"
+    return await connect(
+        f"{scheme}://{host}{path}", sock=sock, ssl=tls, compression=None, proxy=None, ping_interval=None
+    )
 
 
 async def echo(connection: ClientConnection, message: str) -> None:

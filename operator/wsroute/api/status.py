@@ -112,6 +112,21 @@ class LeavingCounts(Model):
     )
 
 
+class ReloadChange(Model):
+    """Something that the version before did not have."""
+
+    reason: Annotated[str, Field(max_length=64)] = Field(
+        description=(
+            "ListenerAdded, ListenerRemoved, ListenerChanged, Certificates, TimeoutClasses, RequestHeaders, "
+            "WorkerSettings, TrustedProxies, Template, DataPlane, IPv6, or Release where the operator's new release "
+            "writes another file; with dataPlane Static also Routes, Endpoints and EndpointRemoval; or Unknown."
+        )
+    )
+    subject: Annotated[str, Field(max_length=512)] = Field(
+        default="", description="The field of the balancer, or the route, that it is about."
+    )
+
+
 class LastReload(Model):
     """The last version that came in force."""
 
@@ -119,9 +134,12 @@ class LastReload(Model):
         description="When it came in force."
     )
     reason: Annotated[str, Field(max_length=64)] = Field(
-        description=("What made it necessary: Configuration, Endpoints, or EndpointRemoval, which no budget holds.")
+        description=("What the reload budget goes by: Configuration, Endpoints, or EndpointRemoval, which never waits.")
     )
     pods: Count = Field(default=0, description="Ready pods that have loaded it.")
+    changes: tuple[ReloadChange, ...] = many(
+        "atomic", "What is new in it, the balancer's own settings first.", minimum=0, maximum=8, default=()
+    )
 
 
 class BalancerSummary(Model):

@@ -11,6 +11,7 @@ from wsroute.controller.generated import File
 from wsroute.controller.givens import Givens
 from wsroute.controller.making import Made
 from wsroute.controller.plan import Write, differing
+from wsroute.controller.reasons import explain
 from wsroute.controller.release import Released, release
 from wsroute.controller.restarting import Step
 from wsroute.controller.rollout import Decision, Inputs, Trial
@@ -67,7 +68,8 @@ def advance(given: Givens, made: Made, terms: Terms) -> Advance:
         released = replace(released, version=step.in_force.version)
     waiting = compare(memo.standing, memo.versions, released, made.version, made.file, maps)
     memo.owing = decision.owing
-    writes = _writes(given, decision, step, _files(given, made), released.since, terms)
+    released = replace(released, since=replace(released.since, changes=explain(given, made, released)))
+    writes = _writes(given, decision, step, _files(given, made), released, terms)
     making.forget(made, given.nginx, given.following, memo)
     standing = {each.version for each in (decision.in_force, decision.trial) if each is not None}
     standing |= {step.good} if step is not None and step.good is not None else set()
@@ -124,16 +126,19 @@ def _files(given: Givens, made: Made) -> Mapping[str, File]:
 
 
 def _writes(
-    given: Givens, decision: Decision, step: Step | None, files: Mapping[str, File], since: Reload, terms: Terms
+    given: Givens, decision: Decision, step: Step | None, files: Mapping[str, File], released: Released, terms: Terms
 ) -> tuple[Write, ...]:
     """The version in force comes first: a canary is released only when it finds its version there. With strategy
-    Restart it is the last good one. ``since`` goes with what was not published before."""
+    Restart it is the last good one. ``released.since`` goes with what was not published before."""
     own, published, epoch = given.own, given.published, given.epoch
     writes = []
     in_force, trial = decision.in_force, decision.trial
     when: Reload | None
     if in_force is not None:
-        file, when = files[in_force.version], since
+        since = released.since
+        # Another version than the one that was released is an earlier one, which is taken back.
+        when = since if in_force.version == released.version else replace(since, changes=())
+        file = files[in_force.version]
         if published.in_force is not None and published.in_force.version == in_force.version:
             when = published.in_force_since
         elif published.trial is not None and published.trial.version == in_force.version and published.trial_since:
@@ -151,7 +156,7 @@ def _writes(
         writes.insert(0, Write(good, given.following))
     elif trial is not None:
         again = published.trial is not None and published.trial.version == trial.version
-        when = published.trial_since if again else since
+        when = published.trial_since if again else released.since
         tried = generated.wanted_trial(own, trial, files[trial.version], epoch=epoch, since=when)
         writes.append(Write(tried, given.following))
     elif given.following is not None:

@@ -17,6 +17,7 @@ from wsroute.controller.givens import Givens, read_givens
 from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.plan import NOTHING, BalancerPlan, Write, differing
 from wsroute.controller.quarantine import Settled
+from wsroute.controller.reasons import adopt, known_settings
 from wsroute.controller.tables import Tables, empty_tables, find_tables, keep_tables, plan_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.build_table import build_table
@@ -57,6 +58,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         # Once more with the shipped template. What was concluded of the routes meanwhile does not count.
         return _plan(given, replace(state, refused_template=aim))
     settled, made = aim.settled or Settled(state.refusals, Withheld(), ()), aim.made
+    made = adopt(given, made) if made is not None else None
     if settled.refusals != state.refusals:
         state = replace(state, refusals=settled.refusals)
     move = stay(given) if made is None or node.spec is None else advance(given, made, terms_of(node.spec))
@@ -82,8 +84,10 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         closed={pod: each.closed for pod, each in sorted(given.said.items()) if each.closed},
         before=(given.in_force, given.trial),
         in_force_since=given.published.in_force_since,
+        trial_since=given.published.trial_since,
         released=move.released,
         waiting=move.waiting,
+        settings=known_settings(given, made) if made is not None else {},
         tables=tables.view if node.spec is not None and node.spec.is_dynamic else None,
         left_out=tables.left_out,
         backlog=move.backlog,

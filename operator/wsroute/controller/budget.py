@@ -26,6 +26,7 @@ from typing import Final
 from wsroute.api.fields import Duration
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
 from wsroute.controller.rollout import SILENCE, BalancerPod
+from wsroute.dataplane.difference import Change
 from wsroute.dataplane.ir import Configuration
 
 LATE: Final = 600.0
@@ -63,11 +64,12 @@ class Terms:
 @dataclass(frozen=True, slots=True)
 class Reload:
     """When a version was published, and why. The next interval counts from ``interval_from``, which is before ``time``
-    for what was published out of turn."""
+    for what was published out of turn. ``cause`` is what the budget goes by, and ``changes`` tell what it was."""
 
     time: float
     cause: str
     interval_from: float
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from wsroute import __version__
 from wsroute.cluster.balancer_state import STATE_KEYS
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller.budget import Cause, Reload, Terms, from_text, to_text
@@ -12,9 +13,17 @@ from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
+from wsroute.dataplane.difference import (
+    Settings,
+    changes_from_text,
+    changes_to_text,
+    settings_from_text,
+    settings_of,
+    settings_to_text,
+)
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.shards import FORMAT
-from wsroute.nginx.render import Rendered
+from wsroute.nginx.render import Rendered, words_of
 from wsroute.nginx.script import SCRIPT
 
 MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
@@ -25,8 +34,9 @@ MANAGED_BY: Final = {"app.kubernetes.io/managed-by": "wsroute"}
 class File:
     """A configuration's file as it stands in a ConfigMap, with what annotations say of it: the ports of its listeners,
     the name of its structure (``dataplane.names.STRUCTURE_ANNOTATION``), what it was made for
-    (``MADE_FOR_ANNOTATION``), the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``), and the files of
-    certificates that it names (``CERTIFICATES_ANNOTATION``)."""
+    (``MADE_FOR_ANNOTATION``), the format of the tables that it needs (``TABLE_FORMAT_ANNOTATION``), the files of
+    certificates that it names (``CERTIFICATES_ANNOTATION``), and what it says of the balancer itself
+    (``SETTINGS_ANNOTATION``)."""
 
     bundle: Bundle
     ports: str
@@ -34,6 +44,7 @@ class File:
     made_for: str
     table_format: str = ""
     certificates: str = ""
+    settings: str = ""
 
 
 NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
@@ -61,7 +72,14 @@ def make_file(rendered: Rendered, configuration: Configuration, *, made_for: str
     """Pack a file. Raises BundleError when it can't fit."""
     ports = " ".join(str(port) for port in sorted({listener.port for listener in configuration.listeners}))
     files = {file for listener in configuration.listeners if listener.tls is not None for file in listener.tls.files}
-    file = File(pack(rendered.text), ports, rendered.structure, made_for, certificates=" ".join(sorted(files)))
+    file = File(
+        pack(rendered.text),
+        ports,
+        rendered.structure,
+        made_for,
+        certificates=" ".join(sorted(files)),
+        settings=settings_to_text(settings_of(configuration, release=f"{__version__} {words_of(configuration)}")),
+    )
     if configuration.shell is None:
         return file
     beside = replace(file.bundle, data={**file.bundle.data, SCRIPT.name: SCRIPT.text})
@@ -172,6 +190,7 @@ def _identity(version: str, file: File, epoch: int) -> dict[str, str]:
         names.STRUCTURE_ANNOTATION: file.structure,
         names.MADE_FOR_ANNOTATION: file.made_for,
         names.CERTIFICATES_ANNOTATION: file.certificates,
+        names.SETTINGS_ANNOTATION: file.settings,
         names.EPOCH_ANNOTATION: str(epoch),
         **({names.TABLE_FORMAT_ANNOTATION: file.table_format} if file.table_format else {}),
     }
@@ -183,6 +202,7 @@ def _since(reload: Reload | None) -> dict[str, str]:
     return {
         names.RELOADED_ANNOTATION: to_text(reload.time),
         names.RELOAD_REASON_ANNOTATION: reload.cause,
+        names.CHANGES_ANNOTATION: changes_to_text(reload.changes),
         names.INTERVAL_ANNOTATION: to_text(reload.interval_from),
     }
 
@@ -286,7 +306,14 @@ def read_since(config_map: ConfigMap | None) -> Reload | None:
         cause = Cause(annotations.get(names.RELOAD_REASON_ANNOTATION, ""))
     except ValueError:
         return None
-    return None if moment is None or interval is None else Reload(moment, cause, interval)
+    changes = changes_from_text(annotations.get(names.CHANGES_ANNOTATION, ""))
+    return None if moment is None or interval is None else Reload(moment, cause, interval, changes)
+
+
+def read_settings(config_map: ConfigMap | None) -> Settings | None:
+    """What the version that it holds says of the balancer itself; None when that is not told."""
+    annotations = config_map.annotations if config_map is not None else {}
+    return settings_from_text(annotations.get(names.SETTINGS_ANNOTATION, ""))
 
 
 def read_published(config_map: ConfigMap | None) -> Published:
@@ -333,4 +360,5 @@ def read_file(config_map: ConfigMap) -> File:
         annotations.get(names.MADE_FOR_ANNOTATION, ""),
         annotations.get(names.TABLE_FORMAT_ANNOTATION, ""),
         annotations.get(names.CERTIFICATES_ANNOTATION, ""),
+        annotations.get(names.SETTINGS_ANNOTATION, ""),
     )

@@ -13,6 +13,7 @@ from wsroute.controller.definition import NO_DEFINITION, Trust
 from wsroute.controller.feed import Feed
 from wsroute.controller.plan import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
+from wsroute.controller.rollout import InForce
 from wsroute.controller.secrets import Secrets, describe_unwritten
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.writer import Outcome, Writer, describe_foreign, describe_unpatched
@@ -20,7 +21,7 @@ from wsroute.dataplane.names import ROLE_NEXT, ROLE_NGINX
 from wsroute.graph.model import GraphSettings
 from wsroute.kube.elector import Elector, NotLeadingError
 from wsroute.kube.events import EventRecorder, reference
-from wsroute.kube.port import BALANCERS
+from wsroute.kube.port import BALANCERS, Json
 from wsroute.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -231,20 +232,26 @@ class Passes:
 
     def _tell_of_closes(self, result: PassResult) -> None:
         """Say what the end of a pod closed, which its own metrics can tell nobody any more. The same is said once."""
-        for key, plan in result.plans.items():
-            regarding = reference(
-                {
-                    "apiVersion": BALANCERS.api_version,
-                    "kind": BALANCERS.kind,
-                    "metadata": {"namespace": key.namespace, "name": key.name, "uid": plan.node.uid},
-                }
-            )
+        for plan in result.plans.values():
             for pod, sockets in plan.closed.items():
                 note = (
                     f"The end of pod {pod} closed {sockets} sockets (pod-termination), those of one worker at a time. "
                     "A longer terminationGracePeriodSeconds lets more of them end by themselves."
                 )
-                self._events.record(regarding, reason="SocketsClosed", note=note, action="Drain", type_="Normal")
+                self._events.record(_regarding(plan), reason="SocketsClosed", note=note, action="Drain")
+
+    def _tell_reload(self, plan: BalancerPlan, in_force: InForce) -> None:
+        """Say why pods have to load another version, and count it by its reasons."""
+        changes = plan.released.since.changes if plan.released is not None else ()
+        trial = plan.before[1]
+        if trial is not None and trial.version == in_force.version and plan.trial_since is not None:
+            changes = plan.trial_since.changes
+        for reason in {change.known_reason for change in changes}:
+            self._metrics.reloads.labels(reason).inc()
+        if changes:
+            how = "replaces the pods" if plan.restart is not None else "reloads nginx"
+            note = f"Version {in_force.version} comes in force, which {how}: {', '.join(map(str, changes))}."
+            self._events.record(_regarding(plan), reason="Reload", note=note, action="Reload")
 
     def _count_step(self, plan: BalancerPlan, write: Write) -> None:
         decision = plan.decision
@@ -260,6 +267,7 @@ class Passes:
             and (in_force is None or decision.in_force.version != in_force.version)
         ):
             self._metrics.rollouts.labels("direct" if trial is None else "promoted").inc()
+            self._tell_reload(plan, decision.in_force)
 
     def _count_refusals(self, result: PassResult) -> None:
         for key, plan in result.plans.items():
@@ -271,3 +279,15 @@ class Passes:
             self._refused[key] = frozenset(refused)
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}
         self._quarantined = {key: routes for key, routes in self._quarantined.items() if key in result.plans}
+
+
+def _regarding(plan: BalancerPlan) -> Json:
+    """The balancer, as Events name what they are about."""
+    key = plan.node.key
+    return reference(
+        {
+            "apiVersion": BALANCERS.api_version,
+            "kind": BALANCERS.kind,
+            "metadata": {"namespace": key.namespace, "name": key.name, "uid": plan.node.uid},
+        }
+    )

@@ -18,6 +18,7 @@ from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
 from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.difference import Settings
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.model import BalancerNode
@@ -66,9 +67,12 @@ class BalancerPlan:
     """Sockets that were closed by the end of a pod, by the name of the pod."""
     before: tuple[InForce | None, Trial | None]
     in_force_since: Reload | None
+    trial_since: Reload | None
     released: Released | None
     waiting: frozenset[RouteRef] | None
     """The routes that wait while a version stands that was made elsewhere, None when this does not tell."""
+    settings: Mapping[str, Settings]
+    """Of a Dynamic balancer: what the desired version and those that pods may run say of the balancer itself."""
     tables: TableView | None
     """How far the tables of a Dynamic balancer are; None for another one, and while nothing is wanted of them."""
     left_out: frozenset[RouteRef]
@@ -105,6 +109,7 @@ class BalancerPlan:
             else Reloaded(
                 time=to_text(since.time)[:19] + "Z",
                 reason=since.cause,
+                changes=since.changes,
                 pods=sum(pod.ready and pod.runs(in_force.version) for pod in self.pods),
             ),
         )

@@ -168,6 +168,19 @@ class TableView:
         published. Which endpoints a group has does not count."""
         return self._routes.get(route, self._floor)
 
+    def listeners(self, route: RouteRef) -> frozenset[str]:
+        """Those on which a route is wanted."""
+        return self._listeners.get(route, frozenset())
+
+    @cached_property
+    def _listeners(self) -> Mapping[RouteRef, frozenset[str]]:
+        found: defaultdict[RouteRef, set[str]] = defaultdict(set)
+        for items, _ in self._parts:
+            for host in items:
+                for path in host.paths:
+                    found[path.route].update(host.listeners)
+        return {route: frozenset(listeners) for route, listeners in found.items()}
+
     @cached_property
     def _routes(self) -> Mapping[RouteRef, int | None]:
         found: dict[RouteRef, int | None] = {}

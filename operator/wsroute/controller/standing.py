@@ -32,6 +32,8 @@ class StandingMemo:
     """A version that was made elsewhere, and what was read of it."""
     compared: tuple[tuple[str, str], frozenset[RouteRef] | None] = (("", ""), None)
     """Such a version and the desired one, and the routes that differ between them."""
+    alike: tuple[tuple[str, str], str | None] = (("", ""), None)
+    """A version that stands and the desired one, and the text of the first where both say the same to nginx."""
 
 
 def means(memo: StandingMemo, versions: Versions, rendered: RenderMemo, maps: Maps) -> Means:

@@ -9,7 +9,8 @@ from wsroute.cluster.quarantine import NO_ROOM, Quarantined
 from wsroute.controller.fitting import TOO_LARGE
 from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.published_tables import TableView
-from wsroute.controller.versions import KnownVersion, Versions
+from wsroute.controller.versions import Versions
+from wsroute.dataplane.difference import serves_alike
 from wsroute.dataplane.ir import RouteRef
 from wsroute.graph.conditions import RolloutView
 
@@ -33,12 +34,11 @@ class TableProgress:
     """How far the pods are where routes are looked up in tables.
 
     A ready pod is current with a route when its nginx has the tables as they were when the route was last written, and
-    runs a file that gives the route what it needs of one: the listeners, the timeouts, and the headers.
+    runs a file that gives the route what it needs of one: its listeners, the timeouts, and the headers.
     """
 
     def __init__(self, plan: BalancerPlan, view: TableView, versions: Versions) -> None:
         self._view = view
-        self._versions = versions
         self._desired = versions.get(plan.desired) if plan.desired else None
         self._akin: Collection[str] = versions.akin(plan.desired) if plan.desired else frozenset()
         self._total = len(plan.pods)
@@ -46,8 +46,8 @@ class TableProgress:
         failure = decision.failure if decision is not None else None
         self._failure = failure.message if failure is not None else None
         self._hold = released.hold.message if released is not None and released.hold is not None else ""
-        self._standing = released.version if released is not None else ""
-        self._waiting = plan.waiting
+        self._settings = plan.settings
+        self._wanted = plan.settings.get(plan.desired)
         self._left_out = plan.left_out
         owing = decision.owing if decision is not None else {}
         silent = {name for name, debt in owing.items() if debt.is_silent}
@@ -66,7 +66,7 @@ class TableProgress:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
         return (
             *(self._pods, self._desired, self._total, self._failure),
-            *(self._hold, self._standing, self._waiting, self._left_out, self._view.signature),
+            *(self._hold, self._settings, self._left_out, self._view.signature),
         )
 
     def of_balancer(self) -> RolloutView:
@@ -88,10 +88,10 @@ class TableProgress:
         """Whether a version gives a route what it needs of a file."""
         if version in self._akin:
             return True
-        known = self._versions.get(version) if version else None
-        if known is None:
-            return self._waiting is not None and version == self._standing and route not in self._waiting
-        return self._desired is not None and _holds(known, self._desired)
+        there = self._settings.get(version)
+        if self._wanted is None or there is None:
+            return False
+        return serves_alike(there, self._wanted, self._view.listeners(route))
 
     def _rollout(self, current: Collection[_Pod], *, fitting: bool) -> RolloutView:
         """``fitting``: no pod lacks a file."""
@@ -110,9 +110,3 @@ class TableProgress:
 def _view(ready: int, current: int, total: int, failure: str | None, hold: str, trouble: str) -> RolloutView:
     """What is said of nearly all routes at a time: one object for all of them, and for the next pass."""
     return RolloutView(ready, current, total, failure=failure, hold=hold, trouble=trouble)
-
-
-def _holds(known: KnownVersion, desired: KnownVersion) -> bool:
-    """Whether a version has all that routes can need of the desired one."""
-    here, there = known.configuration, desired.configuration
-    return here.shell == there.shell and set(there.listeners) <= set(here.listeners)

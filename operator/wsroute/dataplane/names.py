@@ -103,6 +103,14 @@ RELOADED_ANNOTATION: Final = "wsroute.dev/reloaded"
 RELOAD_REASON_ANNOTATION: Final = "wsroute.dev/reload-reason"
 """On either version: what made it necessary."""
 
+CHANGES_ANNOTATION: Final = "wsroute.dev/reload-changes"
+"""On either version: why it took another one's place, as a JSON list of reasons and what they are about
+(``dataplane.difference``)."""
+
+SETTINGS_ANNOTATION: Final = "wsroute.dev/settings"
+"""On either version: what it says of the balancer itself, as a JSON object. So an operator that did not make it can
+tell what differs."""
+
 INTERVAL_ANNOTATION: Final = "wsroute.dev/interval-from"
 """On either version: the reload from which the next interval between reloads counts. That is ``RELOADED_ANNOTATION``,
 but for versions that could not wait, which take nothing from what waits already."""

@@ -6,7 +6,7 @@ A status has ``conditions`` too: these are made by ``conditions`` and get their 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from wsroute.api.conditions import Condition
@@ -39,11 +39,13 @@ def route_status(node: RouteNode, conditions: Sequence[Condition]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The last version that came in force: when (RFC 3339, whole seconds), why, and how many ready pods run it."""
+    """The last version that came in force: when (RFC 3339, whole seconds), why, and how many ready pods run it.
+    ``changes`` are reasons and what they are about."""
 
     time: str
     reason: str
     pods: int
+    changes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,11 @@ def balancer_status(
     if served.version:
         status["version"] = served.version
     if served.last_reload is not None:
-        status["lastReload"] = asdict(served.last_reload)
+        last = served.last_reload
+        status["lastReload"] = {"time": last.time, "reason": last.reason, "pods": last.pods}
+        if last.changes:
+            changes = [{"reason": reason, "subject": subject} for reason, subject in last.changes]
+            status["lastReload"]["changes"] = changes
     return status
 
 

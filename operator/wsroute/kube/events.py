@@ -120,19 +120,21 @@ class EventFilter:
         self._said: _Recent[tuple[str, ...], float] = _Recent(_REMEMBERED)
         self._allowances: _Recent[tuple[str, ...], _Allowance] = _Recent(_REMEMBERED)
 
-    def admit(self, regarding: Mapping[str, Any], *, reason: str, note: str, now: float) -> bool:
-        """Whether to post; ``now`` in seconds of a monotonic clock."""
+    def admit(
+        self, regarding: Mapping[str, Any], *, reason: str, note: str, now: float, type_: str = "Warning"
+    ) -> bool:
+        """Whether to post; ``now`` in seconds of a monotonic clock. What is normal takes no room from warnings."""
         who = tuple(regarding.get(key, "") for key in ("kind", "namespace", "name", "uid"))
         what = (*who, reason, note)
         before = self._said.get(what)
         if before is not None and now - before < REPEAT:
             return False
-        allowance = self._allowances.get(who) or _Allowance(BURST, now)
+        allowance = self._allowances.get((*who, type_)) or _Allowance(BURST, now)
         left = min(float(BURST), allowance.left + (now - allowance.at) / EVERY)
         if left < 1:
             return False
         self._said.put(what, now)
-        self._allowances.put(who, _Allowance(left - 1, now))
+        self._allowances.put((*who, type_), _Allowance(left - 1, now))
         return True
 
 
@@ -158,7 +160,7 @@ class EventRecorder:
         type_: Literal["Normal", "Warning"] = "Normal",
     ) -> None:
         """Say something of an object (its :func:`reference`), unless it was said lately."""
-        if not self._filter.admit(regarding, reason=reason, note=note, now=self._clock()):
+        if not self._filter.admit(regarding, reason=reason, note=note, now=self._clock(), type_=type_):
             return
         event = build(
             regarding,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from wsroute.dataplane.difference import Change, Reason, by_route, owner
 from wsroute.dataplane.ir import RouteRef
 
 _LINE: Final = re.compile(
@@ -21,6 +22,13 @@ _OF_THE_WHOLE: Final = re.compile(r"\b[0-9a-f]{12}\b|\b[0-9]+k?;", re.ASCII)
 
 _BLOCK: Final = "\n\n    # "
 """What every block of a route begins with, and nothing in it."""
+
+_LOCATION: Final = "\n\n        # "
+"""What each location in it begins with."""
+
+_ENDPOINT: Final = re.compile(r"^        server  (\S+?)[ ;][^\n]*\n?", re.MULTILINE)
+_PORT: Final = re.compile(r"^        listen +([0-9]+)\b", re.MULTILINE | re.ASCII)
+_HOST: Final = re.compile(r"^        server_name +(\S+);", re.MULTILINE)
 
 
 def read_endpoints(text: str) -> Mapping[str, frozenset[tuple[str, int]]]:
@@ -48,6 +56,49 @@ def changed_routes(standing: str, desired: str) -> frozenset[RouteRef] | None:
     known = {block.rstrip("}\n") for block in before}
     changed = (match for block in after if block.rstrip("}\n") not in known for match in _ROUTE.finditer(block))
     return frozenset(_reference(match) for match in changed)
+
+
+def route_changes(standing: str, desired: str) -> tuple[Change, ...]:
+    """The same as ``dataplane.difference.changed_routes``, of two files."""
+    before, after = _upstreams(standing), _upstreams(desired)
+    found = [
+        (owner(name), _endpoint_change(before.get(name, ""), after.get(name, "")))
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name)
+    ]
+    for _, _, text in _locations(standing) ^ _locations(desired):
+        route = _ROUTE.search(text)
+        if route is not None:
+            found.append((_reference(route), Reason.ROUTES))
+    return by_route(found)
+
+
+def _upstreams(text: str) -> dict[str, str]:
+    """The block of each upstream of a route."""
+    found = {}
+    for block in text.split(_BLOCK):
+        match = _ROUTE.search(block)
+        if match is not None and match["upstream"] is not None:
+            found[block.partition(" upstream ")[2].partition(" {")[0]] = block.rstrip("}\n")
+    return found
+
+
+def _endpoint_change(was: str, now: str) -> Reason:
+    if _ENDPOINT.sub("", was) != _ENDPOINT.sub("", now):
+        return Reason.ROUTES
+    left = set(_ENDPOINT.findall(was)) - set(_ENDPOINT.findall(now))
+    return Reason.ENDPOINT_REMOVAL if left else Reason.ENDPOINTS
+
+
+def _locations(text: str) -> set[tuple[str, str, str]]:
+    """Each location with each port and host that it is for."""
+    found: set[tuple[str, str, str]] = set()
+    for block in text.split(_BLOCK):
+        head, *locations = block.rstrip("}\n").split(_LOCATION)
+        host = _HOST.search(head)
+        if host is not None:
+            found.update((port, host[1], each.rstrip("}\n")) for port in _PORT.findall(head) for each in locations)
+    return found
 
 
 def _reference(match: re.Match[str]) -> RouteRef:

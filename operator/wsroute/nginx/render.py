@@ -145,6 +145,13 @@ def render(
     return Rendered(text=f"{head}{body}{tail}", version=version, structure=structure, lines=lines)
 
 
+def words_of(configuration: Configuration) -> str:
+    """A name for what a file's own words come from: this release's templates, and its njs module where that is used."""
+    return (
+        _TEMPLATES[:VERSION_LENGTH] if configuration.shell is None else f"{_TEMPLATES[:VERSION_LENGTH]} {SCRIPT.name}"
+    )
+
+
 def check_main_template(configuration: Configuration, paths: Paths) -> None:
     """Raise TemplateRefusedError where the custom main template can't be used."""
     _skeleton(configuration, _main_context(configuration), paths)

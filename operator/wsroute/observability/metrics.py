@@ -67,6 +67,13 @@ class Metrics:
             ["step"],
             registry=r,
         )
+        self.reloads = Counter(
+            "wsroute_reloads_total",
+            "Versions that came in force in place of another one, which pods load, by each reason that made one "
+            "necessary: those of status.lastReload.changes.",
+            ["reason"],
+            registry=r,
+        )
         self.refusals = Counter("wsroute_rollouts_refused_total", "Versions that a pod's nginx refused.", registry=r)
         self.leaving_pods = Gauge(
             "wsroute_leaving_pods", "Pods of balancers that were told to end and finish their sockets.", registry=r

@@ -378,3 +378,28 @@ async def test_pods_that_leave_are_counted_until_they_are_gone() -> None:
     await scene.make()
     assert scene.statuses.targets[StatusKey(Kind.BALANCER, SHARED)].body["leaving"] == {"pods": 0, "sockets": 0}
     assert b"wsroute_leaving_sockets 0.0" in scene.metrics.render()
+
+
+async def test_a_reload_is_told_and_counted_by_its_reasons() -> None:
+    scene = Scene()
+    posting = asyncio.create_task(scene.events.run())
+    await scene.until_settled()
+    await scene.events.flush()
+    assert (await scene.cluster.list(EVENTS)).items == [], "the first version takes no other one's place"
+    for path in ("/edited", "/again"):
+        scene.now += 60.0
+        scene.world.route("one", path=path, generation=2)
+        listeners = [{"name": name, "port": port, "protocol": "HTTP"} for name, port in (("ws", 8080), ("more", 9090))]
+        scene.world.balancer(listeners=listeners)
+        await scene.until_settled()
+    await scene.events.flush()
+    posting.cancel()
+    counted = {reason: scene.metrics.reloads.labels(reason)._value.get() for reason in ("ListenerAdded", "Routes")}
+    assert counted == {"ListenerAdded": 1, "Routes": 2}
+    events = (await scene.cluster.list(EVENTS)).items
+    notes = [event["note"] for event in events]
+    assert [note.partition(" comes in force, which reloads nginx: ")[2] for note in notes if "Listener" in note] == [
+        "ListenerAdded (spec.listeners[more]), Routes (WebSocketRoute team-a/one)."
+    ]
+    assert {(event["reason"], event["type"]) for event in events} == {("Reload", "Normal")}
+    assert len(notes) == 2

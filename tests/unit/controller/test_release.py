@@ -214,6 +214,7 @@ def test_a_removal_goes_at_once_and_leaves_behind_what_waits(planner: Planner) -
         "time": "2027-01-15T08:01:41Z",
         "reason": "EndpointRemoval",
         "pods": 2,
+        "changes": [{"reason": "EndpointRemoval", "subject": "WebSocketRoute team-a/two"}],
     }
     assert planner.programmed("one")[0]
     # The interval still counts from the reload before: what waits is not put off by removals.

@@ -16,13 +16,14 @@ from wsroute.controller.rollout import InForce, Trial
 from wsroute.controller.writer import Outcome, Writer
 from wsroute.dataplane import names
 from wsroute.dataplane.bundle import READABLE_LIMIT, pack, unpack
+from wsroute.dataplane.difference import Change, Reason
 from wsroute.kube.elector import NotLeadingError
 from wsroute.kube.port import CONFIG_MAPS, RejectedError, UnavailableError
 from wsroute.observability.metrics import Metrics
 
 BALANCER = Key("wsroute-system", "shared")
 BUNDLE = pack("events {}\n")
-FILE = generated.File(BUNDLE, "8080 9090", "s", "made-for")
+FILE = generated.File(BUNDLE, "8080 9090", "s", "made-for", settings='{"spec.dataPlane":"Static"}')
 
 
 class World:
@@ -47,7 +48,9 @@ class World:
 
 
 TERMS = Terms(5.0, 3, 3600.0, "5s", "1h")
-SINCE = Reload(1_800_000_000.25, Cause.ENDPOINTS, 1_799_999_998.0)
+SINCE = Reload(
+    1_800_000_000.25, Cause.ENDPOINTS, 1_799_999_998.0, (Change(Reason.ENDPOINTS, "WebSocketRoute team-a/chat"),)
+)
 
 
 def nginx(turn: tuple[str, ...] = ("*",), *, epoch: int = 1) -> generated.Wanted:
@@ -83,6 +86,8 @@ async def test_a_config_map_is_made_and_says_all_that_agents_need(world: World) 
         names.RELOADED_ANNOTATION: "2027-01-15T08:00:00.250Z",
         names.RELOAD_REASON_ANNOTATION: "Endpoints",
         names.INTERVAL_ANNOTATION: "2027-01-15T07:59:58.000Z",
+        names.CHANGES_ANNOTATION: '[["Endpoints","WebSocketRoute team-a/chat"]]',
+        names.SETTINGS_ANNOTATION: '{"spec.dataPlane":"Static"}',
     }
     known = world.known(Key("wsroute-system", "shared-nginx"))
     assert generated.read_in_force(known) == InForce("0123456789ab", ("a", "b"))

@@ -66,7 +66,7 @@ def test_balancer() -> None:
             version="0123456789ab",
             sockets=7,
             draining=(1, 3),
-            last_reload=Reloaded(time="2026-01-31T12:00:00Z", reason="Endpoints", pods=2),
+            last_reload=Reloaded("2026-01-31T12:00:00Z", "Endpoints", 2, [("Endpoints", "WebSocketRoute team-a/chat")]),
             leaving=Leaving(pods=1, sockets=5, until="2026-01-31T12:05:00Z"),
         ),
     )
@@ -79,7 +79,12 @@ def test_balancer() -> None:
         "version": "0123456789ab",
         "draining": {"generations": 1, "sockets": 3},
         "leaving": {"pods": 1, "sockets": 5, "until": "2026-01-31T12:05:00Z"},
-        "lastReload": {"time": "2026-01-31T12:00:00Z", "reason": "Endpoints", "pods": 2},
+        "lastReload": {
+            "time": "2026-01-31T12:00:00Z",
+            "reason": "Endpoints",
+            "pods": 2,
+            "changes": [{"reason": "Endpoints", "subject": "WebSocketRoute team-a/chat"}],
+        },
         "summary": {"listeners": "ws:8080", "routes": "1 (1 rejected)", "pods": "2/2 (1 leaving)", "reason": ""},
     }
 

@@ -101,6 +101,13 @@ def test_one_object_can_not_flood() -> None:
     assert not admit(REGARDING, reason="R", note="still later", now=EVERY)
 
 
+def test_news_takes_no_room_from_warnings() -> None:
+    admit = EventFilter().admit
+    said = [admit(REGARDING, reason="Reload", note=str(number), now=0, type_="Normal") for number in range(100)]
+    assert said.count(True) == BURST
+    assert admit(REGARDING, reason="R", note="a warning", now=0)
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_REMEMBERED", 10)
     only = EventFilter()
