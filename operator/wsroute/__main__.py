@@ -3,11 +3,18 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from wsroute import __version__
+
+if TYPE_CHECKING:
+    from wsroute.cli.kubectl import Kubectl
+
+DEFAULT_RUN = "/run/wsroute"
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -120,6 +127,72 @@ def render(files: tuple[Path, ...]) -> None:
     from wsroute.cli.oneshot import render as run
 
     sys.exit(run(files))
+
+
+@main.command()
+@click.option("--sockets", is_flag=True, help="With each open socket.")
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), default=DEFAULT_RUN, help="The folder of nginx's side."
+)
+def table(sockets: bool, folder: Path) -> None:
+    """Print what the nginx of this pod serves, as lines of JSON; `wsroute routes` reads them. Runs in a balancer's pod,
+    in the container of the agent."""
+    from wsroute.cli.dump import run
+
+    sys.exit(run(folder, sockets=sockets))
+
+
+def of_a_balancer(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the commands that read a balancer's pods."""
+    for decorate in (
+        click.option("--kubeconfig", default=None, help="The file that kubectl is to use."),
+        click.option("--context", default=None, help="The context in it."),
+        click.option("--as", "user", default=None, help="Do it as this user."),
+        click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text"),
+        click.option("--pod", default=None, help="This pod only."),
+        click.option("--route", default=None, metavar="NAMESPACE/NAME", help="This WebSocketRoute only."),
+        click.option("--host", default=None, help="Only what takes requests for this host."),
+        click.option("-n", "--namespace", default=None, help="The balancer's; without it all are searched."),
+        click.argument("balancer", required=False),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _kubectl(context: str | None, kubeconfig: str | None, user: str | None) -> "Kubectl":
+    from wsroute.cli.kubectl import Kubectl
+
+    options = {"--context": context, "--kubeconfig": kubeconfig, "--as": user}
+    return Kubectl(tuple(f"{name}={value}" for name, value in options.items() if value is not None))
+
+
+@main.command()
+@click.option("--sockets", is_flag=True, help="Each open socket instead: the same as `wsroute sockets`.")
+@of_a_balancer
+def routes(
+    sockets: bool, output: str, context: str | None, kubeconfig: str | None, user: str | None, **asked: str | None
+) -> None:
+    """Print the routes that the pods of a BALANCER serve now, with their endpoints and how many sockets these hold.
+
+    It asks the running pods, through `kubectl exec`. What a pod serves in another way than the others, or than what is
+    published, goes to stderr. Exit code 2: nothing could be read.
+    """
+    from wsroute.cli import routes as view
+
+    show = view.sockets if sockets else view.routes
+    sys.exit(show(_kubectl(context, kubeconfig, user), view.Asked(**asked), as_json=output == "json"))
+
+
+@main.command()
+@of_a_balancer
+def sockets(output: str, context: str | None, kubeconfig: str | None, user: str | None, **asked: str | None) -> None:
+    """Print each open socket of a BALANCER: its age, the client's address, the endpoint, the route, pod and worker.
+
+    Exit code 2: nothing could be read.
+    """
+    from wsroute.cli import routes as view
+
+    sys.exit(view.sockets(_kubectl(context, kubeconfig, user), view.Asked(**asked), as_json=output == "json"))
 
 
 @main.command()
