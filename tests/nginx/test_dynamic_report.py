@@ -18,12 +18,17 @@ from tests.support.configurations import HOST, configuration
 from tests.support.handshake import held_socket
 from tests.support.nginx_runner import CHOSEN, Nginx, running_nginx
 from tests.support.ports import free_ports
+from tests.support.table_parts import BALANCER, config_maps
 from tests.support.tables import forward, host, record, table
 from tests.support.waiting import until
+from wsroute.agent.metrics import AgentMetrics
+from wsroute.agent.parts import parse_part
+from wsroute.agent.tables import Content
+from wsroute.agent.traffic import Traffic
 from wsroute.balancer.table_reader import Counts, OpenSocket, TableReader
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord
+from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord, Table
 from wsroute.nginx.script import SCRIPT
 from wsroute.nginx.shell import OPEN_PARTS
 
@@ -170,6 +175,34 @@ async def test_requests_are_counted_by_reason_and_route() -> None:
             ("plain", "team-b/any"): 1,
             ("no-route", ""): 2,
         }
+
+
+async def test_they_are_the_agent_s_metrics() -> None:
+    async with balancer() as running:
+        endpoint = f"127.0.0.1:{running.backend.port}"
+        whole = Table((host(),), (EndpointGroup(GROUP, (Address("127.0.0.1", running.backend.port),)),))
+        parts = {each.place: each for each in (parse_part(item, BALANCER, before=None) for item in config_maps(whole))}
+        metrics = AgentMetrics()
+        traffic = Traffic(Path(running.nginx.paths.run), lambda: Content(parts))
+        metrics.include(traffic)
+        assert "wsroute_agent_requests_total" not in metrics.render().decode(), "nothing is known before it was asked"
+        client = await held_socket(connected(running.port), host=HOST, path="/ws")
+        assert (await shake(running.port, path="/nowhere")).status == 404
+        await traffic.refresh()
+        told = metrics.render().decode().splitlines()
+        for line in (
+            'wsroute_agent_requests_total{reason="forwarded",route="team-a/chat"} 1.0',
+            'wsroute_agent_requests_total{reason="no-route",route=""} 1.0',
+            'wsroute_agent_route_sockets{route="team-a/chat"} 1.0',
+            f'wsroute_agent_endpoint_sockets{{endpoint="{endpoint}",service="{GROUP}"}} 1.0',
+            "wsroute_agent_ejected_endpoints 0.0",
+        ):
+            assert line in told
+        await shake(running.port)
+        await traffic.refresh()
+        again = metrics.render().decode().splitlines()
+        assert [line for line in again if "wsroute" in line] == [line for line in told if "wsroute" in line], "so soon"
+        await client.close()
 
 
 async def test_a_namespace_of_many_routes_does_not_take_the_room_of_others() -> None:

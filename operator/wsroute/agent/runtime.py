@@ -32,6 +32,7 @@ from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.pusher import TablePusher
 from wsroute.agent.sockets import established, ipv6_available
 from wsroute.agent.tables import FORMATS
+from wsroute.agent.traffic import Traffic
 from wsroute.balancer.applier import Applied, Applier
 from wsroute.balancer.control import ControlUnavailableError
 from wsroute.balancer.table_client import TableClient
@@ -120,6 +121,8 @@ class Agent:
             balancer=config.balancer,
             changed=self._acknowledge,
         )
+        self.traffic = Traffic(config.run, lambda: self._pusher.content)
+        self.metrics.include(self.traffic)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
@@ -350,6 +353,7 @@ def make_app(agent: Agent) -> web.Application:
         return web.Response(status=503 if why_not else 200, text=f"{why_not or 'ok'}\n")
 
     async def show_metrics(_: web.Request) -> web.Response:
+        await agent.traffic.refresh()
         return web.Response(body=agent.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(client_max_size=1024)

@@ -21,7 +21,7 @@ class KubectlError(Exception):
     @property
     def forbidden(self) -> bool:
         """Whether the user lacks a right."""
-        return "(Forbidden)" in self.words
+        return "(Forbidden)" in self.words or " is forbidden: " in self.words
 
     @property
     def not_found(self) -> bool:

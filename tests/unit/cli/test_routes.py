@@ -106,7 +106,7 @@ def test_all_policies_are_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_asked_for(asked: Asked, shown: set[str], capsys: pytest.CaptureFixture[str]) -> None:
     served = table(host(), host(name="other.example.com"), host(name="*.example.org"))
     assert {each["host"] for each in as_json(cluster(served), capsys, asked)["routes"]} == shown
-    assert ("No such route." in show(cluster(served), capsys, asked)[0]) is not shown
+    assert ("No such route." in show(cluster(served), capsys, asked)[0]) is (not shown)
 
 
 def test_json_has_the_sockets_by_pod(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +168,7 @@ def test_what_no_pod_serves_yet_is_told(capsys: pytest.CaptureFixture[str]) -> N
         ("", "What it prints can't be read. It ends too soon.\n"),
         (dumped(entries(TABLE)).replace('"end"', ""), "What it prints can't be read."),
         (
-            KubectlError("kubectl exec failed", FORBIDDEN),
+            KubectlError("kubectl exec failed", 'error: unable to upgrade connection: pods "a" is forbidden: User'),
             "Pod a: You may not run commands in it: that needs the right to create pods/exec in ws.\n",
         ),
         (
