@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from wsroute.cli.dump import Dump, DumpError, parse
+from wsroute.api.balancer import WebSocketBalancerSpec
+from wsroute.api.parse import parse
+from wsroute.cli.dump import Dump, DumpError
+from wsroute.cli.dump import parse as parse_dump
 from wsroute.cli.kubectl import Kubectl, KubectlError
 from wsroute.dataplane.dictionary import Entries, entries
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_TABLE, SHARD_ANNOTATION
@@ -38,13 +41,14 @@ class View:
     """A balancer as its pods serve it.
 
     ``published`` is what the operator has written last; None where that can't be read, and ``published_trouble`` says
-    why.
+    why. ``spec`` is None where this wsroute can't read it.
     """
 
     namespace: str
     name: str
     data_plane: str
     pods: tuple[Pod, ...]
+    spec: WebSocketBalancerSpec | None = None
     published: Entries | None = None
     published_trouble: str = ""
     usual: Entries = field(default_factory=dict)
@@ -79,7 +83,17 @@ async def read_view(
     if data_plane == "Dynamic":
         published, trouble = await _published(kubectl, namespace, name)
     found = tuple(await asyncio.gather(*map(read, pods)))
-    return View(namespace, name, data_plane, found, published, trouble, _usual(found, published))
+    spec = parse(WebSocketBalancerSpec, balancer.get("spec"))
+    return View(
+        namespace,
+        name,
+        data_plane,
+        found,
+        spec if isinstance(spec, WebSocketBalancerSpec) else None,
+        published,
+        trouble,
+        _usual(found, published),
+    )
 
 
 async def _find(kubectl: Kubectl, namespace: str | None, name: str | None) -> Mapping[str, Any]:
@@ -138,7 +152,7 @@ async def _read_pod(kubectl: Kubectl, namespace: str, pod: Mapping[str, Any], *,
     command = ["exec", name, "-n", namespace, "-c", "agent", "--", "python3", "-m", "wsroute", "table"]
     try:
         output = await kubectl.run(*command, *(["--sockets"] if sockets else []))
-        return Pod(name, ready, parse(output.splitlines()))
+        return Pod(name, ready, parse_dump(output.splitlines()))
     except KubectlError as error:
         return Pod(name, ready, None, _explain(error, namespace))
     except DumpError as error:
