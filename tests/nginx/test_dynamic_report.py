@@ -183,7 +183,7 @@ async def test_they_are_the_agent_s_metrics() -> None:
         whole = Table((host(),), (EndpointGroup(GROUP, (Address("127.0.0.1", running.backend.port),)),))
         parts = {each.place: each for each in (parse_part(item, BALANCER, before=None) for item in config_maps(whole))}
         metrics = AgentMetrics()
-        traffic = Traffic(Path(running.nginx.paths.run), lambda: Content(parts))
+        traffic = Traffic(Path(running.nginx.paths.run), lambda: Content(parts), names=True)
         metrics.include(traffic)
         assert "wsroute_agent_requests_total" not in metrics.render().decode(), "nothing is known before it was asked"
         client = await held_socket(connected(running.port), host=HOST, path="/ws")

@@ -72,7 +72,8 @@ STUCK: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Who we are and where things are. ``port`` 0 lets the system choose."""
+    """Who we are and where things are. ``port`` 0 lets the system choose. ``route_metrics``: whoever may read our
+    metrics may learn the names of all routes and Services."""
 
     pod: str
     namespace: str
@@ -81,19 +82,28 @@ class AgentConfig:
     run: Path = Path("/run/wsroute")
     tls: Path = Path("/etc/wsroute-tls")
     port: int = PORT
+    route_metrics: bool = False
 
 
 class ConfigError(ValueError):
-    """The environment does not say who we are. The text says which variable is missing."""
+    """The environment does not say who we are. The text says which variable is missing or wrong."""
 
 
 def config_from_environment(environment: Mapping[str, str]) -> AgentConfig:
-    """Read POD_NAME, POD_NAMESPACE, WSROUTE_BALANCER. Raises ConfigError."""
+    """Read POD_NAME, POD_NAMESPACE, WSROUTE_BALANCER, WSROUTE_ROUTE_METRICS. Raises ConfigError."""
     found = {name: environment.get(name, "") for name in ("POD_NAME", "POD_NAMESPACE", "WSROUTE_BALANCER")}
     missing = [name for name, value in found.items() if not value]
     if missing:
         raise ConfigError(f"The agent runs in a balancer's pod; set {', '.join(missing)} there.")
-    return AgentConfig(pod=found["POD_NAME"], namespace=found["POD_NAMESPACE"], balancer=found["WSROUTE_BALANCER"])
+    route_metrics = environment.get("WSROUTE_ROUTE_METRICS", "false")
+    if route_metrics not in ("true", "false"):
+        raise ConfigError(f"WSROUTE_ROUTE_METRICS is {route_metrics!r}: set it to true or to false.")
+    return AgentConfig(
+        pod=found["POD_NAME"],
+        namespace=found["POD_NAMESPACE"],
+        balancer=found["WSROUTE_BALANCER"],
+        route_metrics=route_metrics == "true",
+    )
 
 
 class Agent:
@@ -121,7 +131,7 @@ class Agent:
             balancer=config.balancer,
             changed=self._acknowledge,
         )
-        self.traffic = Traffic(config.run, lambda: self._pusher.content)
+        self.traffic = Traffic(config.run, lambda: self._pusher.content, names=config.route_metrics)
         self.metrics.include(self.traffic)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}

@@ -42,10 +42,15 @@ OTHER: Final = "other"
 
 
 class Traffic(Collector):
-    """``run`` is the folder of nginx's side; ``content`` gives the table that nginx has, None while it has none."""
+    """``run`` is the folder of nginx's side; ``content`` gives the table that nginx has, None while it has none.
 
-    def __init__(self, run: Path, content: Callable[[], Content | None]) -> None:
+    Without ``names`` no team's name is told, and all routes and endpoints count as ``other``: metrics may be read by
+    pods of any team.
+    """
+
+    def __init__(self, run: Path, content: Callable[[], Content | None], *, names: bool) -> None:
         self._run = run
+        self._names = names
         self._content = content
         self._groups: Mapping[str, str] = {}
         self._groups_of: Content | None = None
@@ -68,14 +73,15 @@ class Traffic(Collector):
             self._read_at = time.monotonic()
 
     async def _refresh(self) -> None:
-        content = self._content()
+        content = self._content() if self._names else None
         if content is not None and content is not self._groups_of:
             self._groups, self._groups_of = await groups_of_endpoints(content), content
         async with TableReader(self._run, timeout=TIMEOUT) as reader:
             counts = await reader.counts()
             held = await reader.endpoint_sockets(list(self._groups))
         total = sum(counts.open.values())
-        self._counts, self._endpoints = counts, labelled(held, self._groups, total=total)
+        self._counts = counts if self._names else nameless(counts)
+        self._endpoints = labelled(held, self._groups, total=total)
 
     def collect(self) -> Iterable[Metric]:
         """The families, of what was read last."""
@@ -122,6 +128,14 @@ class Traffic(Collector):
         yield GaugeMetricFamily(
             "wsroute_agent_ejected_endpoints", "Endpoints that are set aside at the moment.", value=counts.ejected
         )
+
+
+def nameless(counts: Counts) -> Counts:
+    """The same without the names of routes."""
+    requests: Counter[tuple[str, str]] = Counter()
+    for (reason, route), number in counts.requests.items():
+        requests[reason, route and OTHER] += number
+    return Counts(requests, {OTHER: sum(counts.open.values())}, counts.ejected)
 
 
 async def groups_of_endpoints(content: Content) -> dict[str, str]:

@@ -16,7 +16,9 @@ from wsroute.agent.traffic import (
     Traffic,
     groups_of_endpoints,
     labelled,
+    nameless,
 )
+from wsroute.balancer.table_reader import Counts
 from wsroute.dataplane.table import Address, Table
 
 
@@ -62,10 +64,15 @@ def test_an_endpoint_without_sockets_has_no_label() -> None:
     assert labelled({"e:80": 0}, {"e:80": "a/b:80"}, total=0) == {}
 
 
+def test_without_names_sums_are_the_same() -> None:
+    counts = Counts({("forwarded", "a/b"): 3, ("forwarded", "c/d"): 4, ("no-route", ""): 2}, {"a/b": 1, "c/d": 2}, 1)
+    assert nameless(counts) == Counts({("forwarded", OTHER): 7, ("no-route", ""): 2}, {OTHER: 3}, 1)
+
+
 async def test_without_an_answer_nothing_is_told() -> None:
     metrics = AgentMetrics()
     with short_folder() as folder:
-        traffic = Traffic(Path(folder), lambda: None)
+        traffic = Traffic(Path(folder), lambda: None, names=True)
         metrics.include(traffic)
         await traffic.refresh()
     assert "wsroute_agent_requests" not in metrics.render().decode()
