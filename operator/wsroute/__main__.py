@@ -3,11 +3,18 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from wsroute import __version__
+
+if TYPE_CHECKING:
+    from wsroute.cli.kubectl import Kubectl
+
+DEFAULT_RUN = "/run/wsroute"
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -120,6 +127,121 @@ def render(files: tuple[Path, ...]) -> None:
     from wsroute.cli.oneshot import render as run
 
     sys.exit(run(files))
+
+
+@main.command()
+@click.option("--sockets", is_flag=True, help="With each open socket.")
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), default=DEFAULT_RUN, help="The folder of nginx's side."
+)
+def table(sockets: bool, folder: Path) -> None:
+    """Print what the nginx of this pod serves, as lines of JSON; `wsroute routes` reads them. Runs in a balancer's pod,
+    in the container of the agent."""
+    from wsroute.cli.dump import run
+
+    sys.exit(run(folder, sockets=sockets))
+
+
+def of_a_balancer(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the commands that read a balancer's pods."""
+    for decorate in (
+        click.option("--kubeconfig", default=None, help="The file that kubectl is to use."),
+        click.option("--context", default=None, help="The context in it."),
+        click.option("--as", "user", default=None, help="Do it as this user."),
+        click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text"),
+        click.option("--pod", default=None, help="This pod only."),
+        click.option("-n", "--namespace", default=None, help="The balancer's; without it all are searched."),
+        click.argument("balancer", required=False),
+    ):
+        command = decorate(command)
+    return command
+
+
+def of_a_route(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which routes of a balancer."""
+    command = click.option("--route", default=None, metavar="NAMESPACE/NAME", help="This WebSocketRoute only.")(command)
+    return click.option("--host", default=None, help="Only what takes requests for this host.")(command)
+
+
+def _kubectl(context: str | None, kubeconfig: str | None, user: str | None) -> "Kubectl":
+    from wsroute.cli.kubectl import Kubectl
+
+    options = {"--context": context, "--kubeconfig": kubeconfig, "--as": user}
+    return Kubectl(tuple(f"{name}={value}" for name, value in options.items() if value is not None))
+
+
+@main.command()
+@click.option("--sockets", is_flag=True, help="Each open socket instead: the same as `wsroute sockets`.")
+@of_a_route
+@of_a_balancer
+def routes(
+    sockets: bool, output: str, context: str | None, kubeconfig: str | None, user: str | None, **asked: str | None
+) -> None:
+    """Print the routes that the pods of a BALANCER serve now, with their endpoints and how many sockets these hold.
+
+    It asks the running pods, through `kubectl exec`. What a pod serves in another way than the others, or than what is
+    published, goes to stderr. Exit code 2: nothing could be read.
+    """
+    from wsroute.cli import routes as view
+
+    show = view.sockets if sockets else view.routes
+    sys.exit(show(_kubectl(context, kubeconfig, user), view.Asked(**asked), as_json=output == "json"))
+
+
+@main.command()
+@of_a_route
+@of_a_balancer
+def sockets(output: str, context: str | None, kubeconfig: str | None, user: str | None, **asked: str | None) -> None:
+    """Print each open socket of a BALANCER: its age, the client's address, the endpoint, the route, pod and worker.
+
+    Exit code 2: nothing could be read.
+    """
+    from wsroute.cli import routes as view
+
+    sys.exit(view.sockets(_kubectl(context, kubeconfig, user), view.Asked(**asked), as_json=output == "json"))
+
+
+@main.command()
+@click.argument("url")
+@click.option("--listener", default=None, help="The one that accepts the request; else the URL says which.")
+@click.option("--origin", default=None, help="The header Origin, as a browser sends it.")
+@click.option("-H", "--header", "headers", metavar="NAME:VALUE", multiple=True, help="A header of the request.")
+@click.option("--client", default="127.0.0.1", help="The client's address.")
+@click.option("--plain", is_flag=True, help="Plain HTTP in place of a handshake.")
+@of_a_balancer
+def explain(
+    url: str,
+    listener: str | None,
+    origin: str | None,
+    headers: tuple[str, ...],
+    client: str,
+    plain: bool,
+    balancer: str | None,
+    namespace: str | None,
+    pod: str | None,
+    output: str,
+    context: str | None,
+    kubeconfig: str | None,
+    user: str | None,
+) -> None:
+    """Print what a handshake for a URL would get from a BALANCER: the route that takes it and why, what refuses it, and
+    the endpoints that it may go to. No request is made.
+
+    Exit code 0: it reaches an endpoint. 1: it is refused. 2: nothing could be read.
+    """
+    from wsroute.cli.explain import Question
+    from wsroute.cli.explain import explain as run
+
+    named = {"origin": origin} if origin is not None else {}
+    for header in headers:
+        name, colon, value = header.partition(":")
+        if not colon or not name.strip():
+            raise click.BadParameter("write it as NAME:VALUE", param_hint="--header")
+        named[name.strip().lower()] = value.strip()
+    question = Question(url, listener, plain, client, named)
+    kubectl = _kubectl(context, kubeconfig, user)
+    where = {"namespace": namespace, "balancer": balancer, "pod": pod}
+    sys.exit(run(kubectl, question, **where, as_json=output == "json"))
 
 
 @main.command()

@@ -163,7 +163,7 @@ ALL_VALUES: Json = {
         "terminationGracePeriodSeconds": 3600,
         "sysctls": [],
         "resources": {"requests": {"cpu": "1"}},
-        "agent": {"resources": {"requests": {"cpu": "50m"}}},
+        "agent": {"resources": {"requests": {"cpu": "50m"}}, "routeMetrics": True},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "edge", "operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
@@ -225,6 +225,7 @@ def test_each_value_is_used() -> None:
     assert prepare["resources"] == agent["resources"]
     assert agent["resources"]["requests"]["cpu"] == "50m"
     assert {"name": "WSROUTE_BALANCER", "value": "internal"} in agent["env"]
+    assert {"name": "WSROUTE_ROUTE_METRICS", "value": "true"} in agent["env"]
     assert pod["serviceAccountName"] == "internal-agent"
     [named, own] = rendered["Role", "wsroute-system", "internal-certificates"]["rules"]
     assert named["resourceNames"] == ["wildcard"]

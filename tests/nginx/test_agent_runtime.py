@@ -355,3 +355,8 @@ def test_the_environment_says_who_we_are() -> None:
     assert (found.pod, found.namespace, found.balancer, str(found.run)) == ("a", "b", "c", "/run/wsroute")
     with pytest.raises(ConfigError, match="POD_NAMESPACE, WSROUTE_BALANCER"):
         config_from_environment({"POD_NAME": "a", "POD_NAMESPACE": ""})
+    usual = {"POD_NAME": "a", "POD_NAMESPACE": "b", "WSROUTE_BALANCER": "c"}
+    assert not found.route_metrics
+    assert config_from_environment({**usual, "WSROUTE_ROUTE_METRICS": "true"}).route_metrics
+    with pytest.raises(ConfigError, match="WSROUTE_ROUTE_METRICS is 'yes': set it to true or to false"):
+        config_from_environment({**usual, "WSROUTE_ROUTE_METRICS": "yes"})

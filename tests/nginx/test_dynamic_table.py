@@ -70,18 +70,6 @@ def test_it_is_ready_with_its_first_whole_table_only(nginx: Nginx) -> None:
     assert (found["live"], found["mark"], found["entries"], found["format"]) == ("b", MARK, len(entries), 1)
 
 
-def test_what_is_served_can_be_read_a_page_at_a_time(nginx: Nginx) -> None:
-    wanted = table(*(host(name=f"h{number}.example.com") for number in range(5)))
-    nginx.pusher.push(wanted)
-    pages: list[list[str]] = []
-    after = ""
-    while page := json.loads(nginx.ask_admin(f"/table/entries?after={after}&limit=4")[1]):
-        assert len(page) <= 4
-        pages += page
-        after = page[-1][0].replace("^", "%5E").replace(" ", "%20")
-    assert dict(pages) == dictionary.entries(wanted)
-
-
 def test_changes_need_the_table_that_they_were_made_for(nginx: Nginx) -> None:
     nginx.pusher.push(table())
     found = described(nginx)

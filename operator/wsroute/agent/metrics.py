@@ -4,6 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from wsroute.agent.drain import Closed
 
@@ -69,6 +70,12 @@ class AgentMetrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
             registry=registry,
         )
+        self._propagation_seconds = Histogram(
+            "wsroute_agent_propagation_seconds",
+            "Time from the operator's write of a table, by its clock, until nginx has it, by this pod's.",
+            buckets=(0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
+            registry=registry,
+        )
         self._table_entries = Gauge("wsroute_agent_table_entries", "Entries of nginx's dictionary.", registry=registry)
         self._table_free = Gauge(
             "wsroute_agent_table_free_bytes", "What is left of nginx's dictionary.", registry=registry
@@ -88,6 +95,10 @@ class AgentMetrics:
         for reason in Closed:
             self._closed.labels(reason)
             self._ended.labels(reason)
+
+    def include(self, collector: Collector) -> None:
+        """Have a collector's metrics told with ours."""
+        self._registry.register(collector)
 
     def drain(self, *, generations: int, sockets: int) -> None:
         """What old workers hold."""
@@ -122,6 +133,10 @@ class AgentMetrics:
     def table_live(self, *, seconds: float) -> None:
         """So long after the event nginx had what a ConfigMap says."""
         self._table_seconds.observe(seconds)
+
+    def propagated(self, *, seconds: float) -> None:
+        """So long after the operator wrote it nginx has what a ConfigMap says; clocks may differ."""
+        self._propagation_seconds.observe(max(0.0, seconds))
 
     def applied(self, outcome: str, *, seconds: float | None = None) -> None:
         """A version came to this outcome, after so many seconds where it was loaded."""

@@ -4,6 +4,7 @@ A part is read line by line, and a line that stood there before is not read agai
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,8 @@ from wsroute.dataplane.dictionary import GROUP, Entries, group_value, host_entri
 
 MODULUS: Final = 2**256
 """Marks of tables are numbers below this."""
+
+_SECONDS: Final = re.compile(r"[1-9][0-9]{0,11}\.[0-9]{3}", re.ASCII)
 
 HOSTS: Final = "r"
 GROUPS: Final = "e"
@@ -71,6 +74,12 @@ def parse_version(config_map: Mapping[str, Any]) -> int:
         return parse_number(config_map["metadata"].get("resourceVersion", ""))
     except PublicationError:
         return 0
+
+
+def parse_written(config_map: Mapping[str, Any]) -> float | None:
+    """When the operator wrote a ConfigMap, in seconds since 1970; None where it does not say."""
+    text = (config_map["metadata"].get("annotations") or {}).get(names.WRITTEN_ANNOTATION, "")
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def parse_part(config_map: Mapping[str, Any], balancer: str, *, before: Part | None) -> Part:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from wsroute.agent.decide import DOUBT
 from wsroute.agent.doubt import Doubts
 from wsroute.agent.metrics import AgentMetrics
-from wsroute.agent.parts import PartError, parse_part, parse_stamp, parse_version
+from wsroute.agent.parts import PartError, parse_part, parse_stamp, parse_version, parse_written
 from wsroute.agent.tables import Ask, Change, Clear, Content, Known, Push, Tables, Wait, decide
 from wsroute.balancer.applier import Applier
 from wsroute.balancer.table_client import (
@@ -76,6 +76,8 @@ class TablePusher:
         self._doubts = Doubts()
         self._news_since: float | None = None
         """When the first of what nginx was not told yet was heard of."""
+        self._written_at: float | None = None
+        """When the operator wrote the first of that, by its clock, where it was seen to come."""
         self._delays = iter(_BACKOFF)
         self._said = (0, "")
         self._wake = asyncio.Event()
@@ -84,6 +86,11 @@ class TablePusher:
     def version(self) -> int:
         """The resourceVersion up to which nginx has all that is published."""
         return self._said[0]
+
+    @property
+    def content(self) -> Content | None:
+        """The table that nginx has, None while that is not known."""
+        return self._tables.pushed
 
     @property
     def trouble(self) -> str:
@@ -121,6 +128,8 @@ class TablePusher:
                     self._lose(item["metadata"]["name"])
                 case Upserted(item):
                     self._read(item)
+                    self._publish(written=parse_written(item))
+                    continue
             self._publish()
 
     async def _reconsider(self) -> None:
@@ -150,11 +159,12 @@ class TablePusher:
         if (known := self._known.get(name)) is not None:
             self._known[name] = Known(known.part, None)
 
-    def _publish(self) -> None:
+    def _publish(self, *, written: float | None = None) -> None:
         before = self._tables.wanted
         tables = self._tables.publish(dict(self._known))
         if tables.wanted is not None and (before is None or before.mark != tables.wanted.mark):
             self._news_since = self._news_since or time.monotonic()
+            self._written_at = self._written_at or written
         self._tables = tables
         self._wake.set()
 
@@ -192,14 +202,14 @@ class TablePusher:
 
     async def _tell(self, kind: Kind, content: Content, generation: Generation, telling: Awaitable[None]) -> None:
         """Await what tells nginx a table, and note what became of it."""
-        started, since = time.monotonic(), self._news_since
-        self._news_since = None
+        started, since, written = time.monotonic(), self._news_since, self._written_at
+        self._news_since = self._written_at = None
         outcome: Outcome = "pushed"
         try:
             await telling
         except TableError as error:
             outcome = _outcome(error)
-            self._news_since = since
+            self._news_since, self._written_at = since, written
             now = time.monotonic()
             if outcome in ("full", "refused"):
                 logger.error("nginx does not take the table and goes on with the one that it has: %s", error)
@@ -217,6 +227,8 @@ class TablePusher:
                 logger.info("The whole table is live, in %.0f ms.", (now - started) * 1000)
             if since is not None:
                 self._metrics.table_live(seconds=now - since)
+            if written is not None:
+                self._metrics.propagated(seconds=time.time() - written)
         self._metrics.table_pushed(kind, outcome)
 
     async def _change(self, generation: Generation, old: Content, new: Content) -> None:

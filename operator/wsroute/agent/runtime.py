@@ -32,6 +32,7 @@ from wsroute.agent.metrics import CONTENT_TYPE, AgentMetrics
 from wsroute.agent.pusher import TablePusher
 from wsroute.agent.sockets import established, ipv6_available
 from wsroute.agent.tables import FORMATS
+from wsroute.agent.traffic import Traffic
 from wsroute.balancer.applier import Applied, Applier, Toll
 from wsroute.balancer.control import ControlUnavailableError
 from wsroute.balancer.table_client import TableClient
@@ -71,7 +72,8 @@ STUCK: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Who we are and where things are. ``port`` 0 lets the system choose."""
+    """Who we are and where things are. ``port`` 0 lets the system choose. ``route_metrics``: whoever may read our
+    metrics may learn the names of all routes and Services."""
 
     pod: str
     namespace: str
@@ -80,19 +82,28 @@ class AgentConfig:
     run: Path = Path("/run/wsroute")
     tls: Path = Path("/etc/wsroute-tls")
     port: int = PORT
+    route_metrics: bool = False
 
 
 class ConfigError(ValueError):
-    """The environment does not say who we are. The text says which variable is missing."""
+    """The environment does not say who we are. The text says which variable is missing or wrong."""
 
 
 def config_from_environment(environment: Mapping[str, str]) -> AgentConfig:
-    """Read POD_NAME, POD_NAMESPACE, WSROUTE_BALANCER. Raises ConfigError."""
+    """Read POD_NAME, POD_NAMESPACE, WSROUTE_BALANCER, WSROUTE_ROUTE_METRICS. Raises ConfigError."""
     found = {name: environment.get(name, "") for name in ("POD_NAME", "POD_NAMESPACE", "WSROUTE_BALANCER")}
     missing = [name for name, value in found.items() if not value]
     if missing:
         raise ConfigError(f"The agent runs in a balancer's pod; set {', '.join(missing)} there.")
-    return AgentConfig(pod=found["POD_NAME"], namespace=found["POD_NAMESPACE"], balancer=found["WSROUTE_BALANCER"])
+    route_metrics = environment.get("WSROUTE_ROUTE_METRICS", "false")
+    if route_metrics not in ("true", "false"):
+        raise ConfigError(f"WSROUTE_ROUTE_METRICS is {route_metrics!r}: set it to true or to false.")
+    return AgentConfig(
+        pod=found["POD_NAME"],
+        namespace=found["POD_NAMESPACE"],
+        balancer=found["WSROUTE_BALANCER"],
+        route_metrics=route_metrics == "true",
+    )
 
 
 class Agent:
@@ -120,6 +131,8 @@ class Agent:
             balancer=config.balancer,
             changed=self._acknowledge,
         )
+        self.traffic = Traffic(config.run, lambda: self._pusher.content, names=config.route_metrics)
+        self.metrics.include(self.traffic)
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
@@ -359,6 +372,7 @@ def make_app(agent: Agent) -> web.Application:
         return web.Response(status=503 if why_not else 200, text=f"{why_not or 'ok'}\n")
 
     async def show_metrics(_: web.Request) -> web.Response:
+        await agent.traffic.refresh()
         return web.Response(body=agent.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(client_max_size=1024)

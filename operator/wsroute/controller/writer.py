@@ -8,6 +8,7 @@ the same preconditions: for the API server that is a fifth less work.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
@@ -17,7 +18,7 @@ from wsroute.cluster.parse import parse_config_map
 from wsroute.controller.feed import Feed
 from wsroute.controller.generated import Wanted, apply_body, create_body, is_ours, stands, whole_body
 from wsroute.controller.restarting import Restart, restart_body
-from wsroute.dataplane.names import FIELD_MANAGER, ROLE_TABLE
+from wsroute.dataplane.names import FIELD_MANAGER, ROLE_TABLE, WRITTEN_ANNOTATION
 from wsroute.kube.port import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -152,6 +153,7 @@ class Writer:
 
     async def _replace(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:
         body = whole_body(wanted, known)
+        body["metadata"]["annotations"][WRITTEN_ANNOTATION] = f"{time.time():.3f}"
         if known is None:
             created = await self._create(wanted, body)
             return created if isinstance(created, Outcome) else Outcome.WRITTEN

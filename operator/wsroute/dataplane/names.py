@@ -58,6 +58,10 @@ SHARD_ANNOTATION: Final = "wsroute.dev/shard"
 """On a part of a table: which one it is, as ``r 3/8`` for the fourth of eight parts with hosts (``e``: endpoints). A
 family is whole when all parts of one count are there."""
 
+WRITTEN_ANNOTATION: Final = "wsroute.dev/written"
+"""On a part of a table: when it was written, by the operator's clock, in seconds since 1970. Agents measure with it how
+long a change takes; nothing goes by it."""
+
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 

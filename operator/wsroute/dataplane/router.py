@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wsroute.dataplane.dictionary import EXACT, GROUP, HOST, ID_LENGTH, PREFIX, Entries
 from wsroute.dataplane.origin import origin_allowed
@@ -89,6 +89,17 @@ class Forwarded:
 
 Decision = Refused | Forwarded
 
+
+class Found(NamedTuple):
+    """The record that takes a request. ``host`` is its own host or the wildcard that covers it, ``listeners`` those
+    that have the same paths for that, ``prefix`` what matched, None for an exact path."""
+
+    host: str
+    listeners: tuple[str, ...]
+    prefix: str | None
+    record: dict[str, Any]
+
+
 NO_ROUTE: Final = Refused(404, "no-route")
 WEBSOCKET_VERSION: Final = "13"
 
@@ -100,10 +111,10 @@ _ID: Final = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 
 def decide(entries: Entries, request: Request, buckets: Buckets) -> Decision:
     """What a request gets."""
-    found = _find(entries, request)
+    found = find(entries, request)
     if found is None:
         return NO_ROUTE
-    prefix, record = found
+    prefix, record = found.prefix, found.record
     route: str = record["r"]
     if "x" in record:
         return Refused(503, record["x"], route)
@@ -149,24 +160,25 @@ def decide(entries: Entries, request: Request, buckets: Buckets) -> Decision:
     )
 
 
-def _find(entries: Entries, request: Request) -> tuple[str | None, dict[str, Any]] | None:
-    """The record of a request, with the prefix that matched, which is None for an exact path."""
-    server = _server(entries, request.listener, request.host)
+def find(entries: Entries, request: Request) -> Found | None:
+    """The record of a request."""
+    server = find_server(entries, request.listener, request.host)
     if server is None:
         return None
     depth, name = server
+    host, _, listeners = name.partition("|")
     path = request.path
     exact = entries.get(f"{EXACT}{name}{path}")
     if exact is not None:
-        return None, json.loads(exact)
+        return Found(host, tuple(listeners.split(",")), None, json.loads(exact))
     for prefix in prefixes(path, depth):
         found = entries.get(f"{PREFIX}{name}{prefix}")
         if found is not None:
-            return prefix, json.loads(found)
+            return Found(host, tuple(listeners.split(",")), prefix, json.loads(found))
     return None
 
 
-def _server(entries: Entries, listener: str, host: str) -> tuple[int, str] | None:
+def find_server(entries: Entries, listener: str, host: str) -> tuple[int, str] | None:
     """The server of a host, or else of the wildcard that covers it, with the depth of its prefixes."""
     found = entries.get(f"{HOST}{listener} {host}")
     first, dot, rest = host.partition(".")

@@ -5,8 +5,20 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-_PARTS: Final = ("table", "sockets", "choice", "handshake")
-_ADMIN: Final = ("ready", "describe", "change", "entries", "flip", "clear", "sockets")
+_PARTS: Final = ("table", "sockets", "report", "choice", "handshake")
+_ADMIN: Final = (
+    "ready",
+    "describe",
+    "change",
+    "entries",
+    "flip",
+    "clear",
+    "keys",
+    "values",
+    "sockets",
+    "open",
+    "counts",
+)
 _IMPORTS: Final = "import crypto from 'crypto';\nimport fs from 'fs';\n"
 _DIGEST_LENGTH: Final = 12
 

@@ -14,6 +14,9 @@ from wsroute.nginx.views import OWN_HEADERS
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 """A header that nginx's language has a variable for."""
 
+OPEN_PARTS: Final = 16
+"""Over how many dictionaries the list of open sockets is spread: ``PARTS`` of njs/report.js, which says why."""
+
 
 class HeaderView(NamedTuple):
     """A header that routes may change. ``own`` is what the client sent, where nginx can say it."""
@@ -69,6 +72,7 @@ def shell_names(configuration: Configuration, paths: Paths) -> dict[str, object]
         "shell": shell_view(configuration.shell),
         "script": FilePath(paths.script(SCRIPT.name)),
         "state": FilePath(paths.table_state),
+        "open_parts": tuple(Integer(number) for number in range(OPEN_PARTS)),
     }
 
 

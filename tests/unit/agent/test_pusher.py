@@ -1,6 +1,7 @@
 """The pusher between a cluster in memory and nginx's side of the table in memory."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -137,6 +138,24 @@ async def test_a_table_goes_out_whole_and_then_by_its_changes(running: Running) 
     assert "wsroute_agent_table_seconds_count 4.0" in text
     await running.until_asked()
     assert "wsroute_agent_table_entries 3.0" in running.metrics.render().decode()
+
+
+@pytest.mark.parametrize("odd", ["", "soon", "-1.000", "1e9", "1.0", "9" * 40 + ".000"])
+async def test_the_way_from_the_operator_is_measured_by_its_clock_where_that_is_told(
+    running: Running, odd: str
+) -> None:
+    running.publish(FIRST)
+    await running.until_served(FIRST)
+    for count, (table, written) in enumerate([(SECOND, f"{time.time() - 3:.3f}"), (FIRST, odd)], 1):
+        [text] = [text for (family, _), text in split(table).items() if family == "r"]
+        name = names.table_name("shared", "r", 0)
+        running.cluster.put(CONFIG_MAPS, name, namespace=NAMESPACE, **part("r", 0, 1, text, written=written))
+        await running.until_served(table)
+        assert running.pushed("change") == count
+    told = running.metrics.render().decode()
+    assert "wsroute_agent_propagation_seconds_count 1.0" in told, "neither what was there at first nor what is no time"
+    [total] = [float(line.split()[1]) for line in told.splitlines() if "propagation_seconds_sum" in line]
+    assert 2.9 < total < 13
 
 
 async def test_much_goes_out_in_parts_of_which_each_leaves_a_table(running: Running) -> None:

@@ -1,5 +1,7 @@
 """Generated ConfigMaps: deterministic, ours only, on the version that was seen."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -281,6 +283,19 @@ async def test_a_part_of_a_table_is_made_at_once_and_replaced_on_the_version_tha
     assert newest is not None
     assert newest.data == {"table": ""}
     assert await world.write(part("late")) is Outcome.WRITTEN
+
+
+async def test_a_part_says_when_it_was_written_and_is_not_written_again_for_that(world: World) -> None:
+    before = time.time()
+    assert await world.write(part()) is Outcome.WRITTEN
+    known = world.known(part().key)
+    assert known is not None
+    assert before - 0.001 <= float(known.annotations[names.WRITTEN_ANNOTATION]) <= time.time()
+    assert await world.write(part()) is Outcome.UNCHANGED
+    assert await world.write(part("")) is Outcome.WRITTEN
+    newest = world.known(part().key)
+    assert newest is not None
+    assert float(newest.annotations[names.WRITTEN_ANNOTATION]) >= float(known.annotations[names.WRITTEN_ANNOTATION])
 
 
 async def test_labels_and_annotations_of_others_stay_on_a_part(world: World) -> None:

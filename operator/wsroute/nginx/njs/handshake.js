@@ -11,10 +11,12 @@ function decide(r) {
     const shell = variables.wsroute_shell.split(' ');
     const server = findServer(table, generation, shell[0], variables.host);
     if (server === undefined) {
+        countRequest('no-route', '');
         return '@wsroute_unknown_host';
     }
     const place = findPath(table, generation, server, r.uri);
     if (place === null) {
+        countRequest('no-route', '');
         return '@wsroute_404';
     }
     const record = readRecord(place.record);
@@ -25,7 +27,8 @@ function decide(r) {
     if (record.x !== undefined) {
         return refuse(variables, 503, record.x);
     }
-    if (variables.wsroute_upgrade === 'websocket') {
+    const isHandshake = variables.wsroute_upgrade === 'websocket';
+    if (isHandshake) {
         const refusal = refuseHandshake(r, record);
         if (refusal !== '') {
             return refusal;
@@ -38,7 +41,7 @@ function decide(r) {
     if (endpoint === '') {
         return refuse(variables, 503, 'no-endpoints');
     }
-    goTo(variables, endpoint);
+    goTo(r, endpoint, countRequest(isHandshake ? 'forwarded' : 'plain', record.r));
     setHeaders(r, record, shell);
     const location = timeoutClass(record, shell);
     if (record.p === undefined) {
@@ -63,6 +66,7 @@ function readRecord(text) {
 
 function refuse(variables, status, reason) {
     variables.wsroute_refusal = reason;
+    countRequest(reason, variables.wsroute_route);
     return '@wsroute_' + status;
 }
 
@@ -132,9 +136,11 @@ function covers(hosts, before, host, after) {
         || dot > 0 && hosts.includes(before + '*' + host.substring(dot) + after);
 }
 
-function goTo(variables, endpoint) {
+function goTo(r, endpoint, called) {
+    const variables = r.variables;
     variables.wsroute_endpoint = endpoint;
     variables.wsroute_uncounted = countSocket(endpoint) ? '' : '1';
+    noteSocket(process.pid, variables.connection, r.remoteAddress, endpoint, variables.wsroute_route, called);
 }
 
 // What no header can be: it stands for one that is not sent on.
@@ -184,12 +190,14 @@ function retry(r) {
     const unconnected = /(^|[ ,:])-$/.test(variables.upstream_connect_time);
     if (unconnected) {
         eject(failed);
+        countRequest('ejected', variables.wsroute_route);
     }
     // What an endpoint has begun to read it may have acted upon: only what is safe is sent a second time.
     const repeatable = unconnected || r.method === 'GET' || r.method === 'HEAD';
     const location = repeatable && variables.wsroute_retried === '' ? another(r, failed) : '';
     variables.wsroute_retried = '1';
     if (location === '') {
+        countRequest(status === '504' ? 'backend-timeout' : 'backend-refused', variables.wsroute_route);
         variables.wsroute_cookie = '';
         return '@wsroute_' + status;
     }
@@ -212,7 +220,7 @@ function another(r, failed) {
         return '';
     }
     release(r);
-    goTo(r.variables, endpoint);
+    goTo(r, endpoint, countRequest('retried', record.r));
     return timeoutClass(record, shell) || '@wsroute_usual';
 }
 
@@ -226,5 +234,6 @@ function release(r) {
     if (r.variables.wsroute_uncounted === '') {
         uncountSocket(r.variables.wsroute_endpoint);
     }
+    forgetSocket(process.pid, r.variables.connection, r.variables.wsroute_route);
     return '';
 }

@@ -6,5 +6,9 @@ export default {
     entries: (r) => admin().entries(r),
     flip: (r) => admin().flip(r),
     clear: (r) => admin().clear(r),
+    keys: (r) => admin().keys(r),
+    values: (r) => admin().values(r),
     sockets: (r) => admin().sockets(r),
+    open: (r) => admin().open(r),
+    counts: (r) => admin().counts(r),
 };

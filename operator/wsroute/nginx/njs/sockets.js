@@ -66,6 +66,7 @@ function repairCounts() {
         const pid = pids[i];
         if (startOf(pid) !== workers.get(pid) && workers.delete(pid)) {
             takeBack('p' + pid + ' ');
+            forgetWorker(pid);
         }
     }
 }

@@ -1,0 +1,83 @@
+"""Runs kubectl: it knows the user's clusters, contexts and ways to log in, and what the user may do."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+TIMEOUT: Final = 60.0
+"""Seconds for one command."""
+
+
+class KubectlError(Exception):
+    """kubectl did not do it. The text is a sentence for the user; ``words`` is what kubectl said."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether the user lacks a right."""
+        return "(Forbidden)" in self.words or " is forbidden: " in self.words
+
+    @property
+    def not_found(self) -> bool:
+        """Whether there is no such object."""
+        return "(NotFound)" in self.words
+
+    @property
+    def no_such_kind(self) -> bool:
+        """Whether the cluster does not know the kind."""
+        return "the server doesn't have a resource type" in self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """``options`` go before each command, such as ``--context``."""
+
+    options: Sequence[str] = ()
+
+    async def json(self, *arguments: str) -> Any:
+        """A command's output as JSON. Raises KubectlError."""
+        output = await self.run(*arguments, "-o", "json")
+        try:
+            return json.loads(output)
+        except ValueError:
+            raise KubectlError(f"kubectl {arguments[0]} gives no JSON.") from None
+
+    async def run(self, *arguments: str) -> str:
+        """A command's output. Raises KubectlError."""
+        program = os.environ.get("KUBECTL", "kubectl")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *self.options,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise KubectlError(
+                f"{program} can't be run ({error.strerror}): install kubectl, or name it in the variable KUBECTL."
+            ) from None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                output, errors = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise KubectlError(f"kubectl {arguments[0]} gives no answer within {TIMEOUT:.0f} s.") from None
+        if process.returncode:
+            words = errors.decode(errors="replace").strip()
+            last = words.splitlines()[-1] if words else f"exit code {process.returncode}"
+            raise KubectlError(f"kubectl {arguments[0]} failed: {printable(last)}", words)
+        return output.decode(errors="replace")
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -1,0 +1,135 @@
+"""`kubectl wsroute`: what the pods of the shared balancer serve, read by the real commands."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcluster import api, install
+from tests.cluster.conftest import DATA_PLANE
+from tests.support.stack import Stack, eventually
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
+    """The shared balancer as it is shipped; the one of most other tests afterwards."""
+    install.set_data_plane(installed, "Dynamic")
+    yield
+    install.set_data_plane(installed, DATA_PLANE)
+
+
+Plugin = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def plugin(installed: api.CurrentCluster, tmp_path: Path) -> Plugin:
+    """Runs `kubectl wsroute` as a user does who has installed wsroute; gives exit code, output and messages."""
+    script = tmp_path / "kubectl-wsroute"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m wsroute "$@"\n')
+    script.chmod(0o755)
+    path = f"{tmp_path}:{Path(installed.program).parent}:{os.environ['PATH']}"
+    environment = {**installed.environment(), "PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *("kubectl", "wsroute", *arguments),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+    return run
+
+
+async def as_json(plugin: Plugin, *arguments: str) -> Any:
+    """What a command prints as JSON."""
+    code, output, errors = await plugin(*arguments, "-o", "json")
+    assert code == 0, errors
+    return json.loads(output)
+
+
+async def test_the_routes_and_the_sockets_of_the_running_pods(stack: Stack, plugin: Plugin) -> None:
+    route, host = f"{stack.namespace}/chat", stack.host()
+    await stack.backend(replicas=2)
+    await stack.route(timeouts={"idle": "30m"})
+    await stack.condition("chat", "Ready")
+    pods = await stack.balancer_pods()
+    backends = {pod["status"]["podIP"] for pod in await stack.pods_of("chat")}
+    async with AsyncExitStack() as exits:
+        for pod in pods * 3:
+            await exits.enter_async_context(stack.socket(pod, host=host))
+
+        async def all_are_told() -> None:
+            found = await as_json(plugin, "routes", install.BALANCER, "-n", install.NAMESPACE, "--host", host)
+            assert [(each["name"], each["published"], each["differences"]) for each in found["pods"]] == [
+                (pod.name, True, []) for pod in pods
+            ]
+            [told] = found["routes"]
+            assert (told["route"], told["host"], told["path"], told["idle"]) == (route, host, "/echo", 1_800_000)
+            [target] = told["targets"]
+            assert {each["address"].partition(":")[0] for each in target["endpoints"]} == backends
+            held = [sum(each["sockets"].get(pod.name, 0) for each in target["endpoints"]) for pod in pods]
+            assert held == [3] * len(pods)
+            assert told["routeSockets"] == 3 * len(pods)
+
+        await eventually(all_are_told, every=0.5)
+        code, output, errors = await plugin("routes", "--route", route, "-n", install.NAMESPACE)
+        assert (code, errors) == (0, "")
+        [line] = [line for line in output.splitlines() if line.startswith(host)]
+        assert line.split()[1:6] == ["/echo", route, "ws", str(3 * len(pods)), "30m"]
+        sockets = (await as_json(plugin, "sockets", install.BALANCER, "--route", route))["sockets"]
+        assert {each["pod"] for each in sockets} == {pod.name for pod in pods}
+        assert {each["endpoint"].partition(":")[0] for each in sockets} == backends
+        assert len(sockets) == 3 * len(pods)
+        assert all(each["age"] < 600 and each["client"] and each["route"] == route for each in sockets)
+    code, _, errors = await plugin("routes", "nobody", "-n", install.NAMESPACE)
+    assert (code, errors) == (2, f"There is no WebSocketBalancer {install.NAMESPACE}/nobody.\n")
+
+
+async def test_who_may_not_run_commands_in_pods_is_told_so(stack: Stack, plugin: Plugin) -> None:
+    name = stack.namespace
+    rules = [
+        {"apiGroups": ["wsroute.dev"], "resources": ["websocketbalancers"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["get", "list"]},
+    ]
+    subject = {"kind": "User", "name": "a-reader", "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "Role", "name": name, "apiGroup": "rbac.authorization.k8s.io"}
+    meta = {"name": name, "namespace": install.NAMESPACE}
+    kind = "rbac.authorization.k8s.io/v1"
+    for body in (
+        {"apiVersion": kind, "kind": "Role", "metadata": meta, "rules": rules},
+        {"apiVersion": kind, "kind": "RoleBinding", "metadata": meta, "roleRef": role, "subjects": [subject]},
+    ):
+        await stack.kubectl("create", "-f", "-", stdin=json.dumps(body))
+    try:
+        pods = await stack.balancer_pods()
+        where = (install.BALANCER, "-n", install.NAMESPACE)
+        code, output, errors = await plugin("routes", *where, "--as", "a-reader")
+        assert code == 2, output
+        for pod in pods:
+            words = f"that needs the right to create pods/exec in {install.NAMESPACE}."
+            assert f"Pod {pod.name}: You may not run commands in it: {words}" in errors
+    finally:
+        for each in ("rolebinding", "role"):
+            await stack.kubectl("-n", install.NAMESPACE, "delete", each, name)
+
+
+async def test_the_published_table_reads_as_lines(stack: Stack) -> None:
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    selector = f"wsroute.dev/balancer={install.BALANCER},wsroute.dev/role=table"
+    shown = await stack.kubectl("-n", install.NAMESPACE, "get", "configmaps", "-l", selector, "-o", "yaml")
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "table: |" in lines
+    assert any(line.startswith('host {"host":"' + stack.host() + '"') for line in lines)
+    assert any(line.startswith('endpoints {"name":"' + stack.namespace + "/chat:") for line in lines)
