@@ -293,7 +293,8 @@ reload() {
     clock
     told=$clock
     kill -s HUP "$master"
-    # Each nap is a process, and nginx needs the processor now: most of the time that it took last time is one nap.
+    # Each nap is a process, and nginx needs the processor now: most of the time that it took last time is one nap, and
+    # the others are long.
     wait_for=$((usual * 3 / 4))
     [ "$wait_for" -gt 50 ] && wait_for=50
     [ "$wait_for" -gt 9 ] && nap "0.$wait_for"
@@ -333,8 +334,8 @@ reload() {
                 kill -s QUIT "$pid" 2>/dev/null
             done
         fi
-        step=$((step + 1))
-        nap
+        step=$((step + 2))
+        nap 0.01
     done
     complaints emerg || complaints alert || words='The old workers did not make way for new ones within 10 seconds.'
     return 1

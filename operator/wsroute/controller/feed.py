@@ -92,11 +92,12 @@ class Feed:
         if change.record is not None:
             self._show(change.record)
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: Change, *, quietly: bool = False) -> None:
         if change.record is None:
-            self._tell(change.kind, self.state.delete(change.kind, change.key, change.uid, change.version))
+            changed = self.state.delete(change.kind, change.key, change.uid, change.version)
         else:
-            self._tell(change.kind, self.state.upsert(change.record))
+            changed = self.state.upsert(change.record)
+        self._tell(change.kind, changed, quietly=quietly)
 
     def listed(self, kind: Kind, records: Iterable[Record], version: int, *, complete: bool = True) -> None:
         """Take in a list of all objects of a kind; with ``complete`` false what is not in it stays."""
@@ -141,22 +142,23 @@ class Feed:
             if (key.namespace or key.name) == namespace and key not in listed and (seen <= version or version < 0)
         ]
 
-    def wrote(self, kind: Kind, raw: Any) -> None:
-        """Take in the answer to a write of our own: the next pass need not wait for the watch to show it."""
+    def wrote(self, kind: Kind, raw: Any, *, quietly: bool = False) -> None:
+        """Take in the answer to a write of our own: the next pass need not wait for the watch to show it. It does not
+        come because of this where that was ``quietly``: who wrote asks for it himself."""
         change = read_change(kind, raw, deleted=False)
         if change is not None:
-            self._take(change)
+            self._take(change, quietly=quietly)
 
     def _show(self, record: Record) -> None:
         for listener in self._listeners:
             listener(record)
 
-    def _tell(self, kind: Kind, changed: bool) -> None:
+    def _tell(self, kind: Kind, changed: bool, *, quietly: bool = False) -> None:
         if changed and kind is not Kind.CONFIG_MAP:
             self.revision += 1
         if not self.synced.is_set():
             if self.state.ready:
                 self.synced.set()
                 self._changed()
-        elif changed:
+        elif changed and not quietly:
             self._changed()

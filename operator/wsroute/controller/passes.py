@@ -33,6 +33,13 @@ enough to leave the processor to the leader."""
 RETRY: Final = 2.0
 """Seconds until a ConfigMap that could not be written is tried again, when nothing asks for a pass before."""
 
+SETTLE: Final = 0.05
+"""Seconds from a write to the pass that looks for the next step and tells in statuses what the write changed. Only the
+pods' answers make a difference, and these take longer. Right after a write the agents need the processor."""
+
+PUT_OFF: Final = 0.5
+"""Seconds for which statuses are put off where each pass has something to write."""
+
 FOREIGN_RETRY: Final = 15.0
 """Seconds until it is looked again whether somebody else's ConfigMap still has the name of ours: the watches follow
 labelled ones only, so nothing tells when it goes."""
@@ -89,6 +96,8 @@ class Passes:
         """The routes in quarantine by their balancer: each is logged once."""
         self._last = -math.inf
         """When the last pass was made."""
+        self._untold_since: float | None = None
+        """Since when statuses are put off."""
         self.done = False
         """Whether a pass was made since the start."""
 
@@ -145,11 +154,20 @@ class Passes:
         waits = await asyncio.gather(*(self._write(plan) for plan in result.plans.values()))
         self._metrics.pass_seconds.labels("write").observe(time.perf_counter() - started)
         self._tell_of_closes(result)
-        started = time.perf_counter()
         self._blocked = {key: text for key, text in self._blocked.items() if key in result.plans}
-        self._statuses.aim(status_targets(result, self._memo, blocked=self._blocked))
-        self._metrics.pass_seconds.labels("statuses").observe(time.perf_counter() - started)
+        if not self._put_off_statuses(wrote=SETTLE in waits):
+            started = time.perf_counter()
+            self._statuses.aim(status_targets(result, self._memo, blocked=self._blocked))
+            self._metrics.pass_seconds.labels("statuses").observe(time.perf_counter() - started)
         return [*waits, await self._prune(result)]
+
+    def _put_off_statuses(self, *, wrote: bool) -> bool:
+        """Whether the next pass tells what this one would: one that ``wrote`` is followed by another."""
+        now = self._clock()
+        since = now if self._untold_since is None else self._untold_since
+        put_off = wrote and now - since < PUT_OFF
+        self._untold_since = since if put_off else None
+        return put_off
 
     async def _write(self, plan: BalancerPlan) -> float:
         """Bring the ConfigMaps of one balancer about, in their order. The agents' one comes first: they may change it,
@@ -179,8 +197,8 @@ class Passes:
             return RETRY
         if outcome is not Outcome.WRITTEN and foreign:
             return FOREIGN_RETRY
-        # What was written may allow the next step at once.
-        return 0.0 if outcome is Outcome.WRITTEN else math.inf
+        # What was written may allow the next step.
+        return SETTLE if Outcome.WRITTEN in (outcome, made) else math.inf
 
     async def _write_certificates(self, plan: BalancerPlan) -> float | None:
         """Certificates come before the version that names them. Where one can't be written nothing else goes out

@@ -66,7 +66,8 @@ class Outcome(StrEnum):
 
 
 class Writer:
-    """Writes ConfigMaps one at a time, and tells the feed what came of it.
+    """Writes ConfigMaps one at a time, and tells the feed what came of it. What was written asks for no pass: whoever
+    called knows that it was, and when a pass makes sense.
 
     ``assert_leading`` is called right before each request that changes something; what it raises goes through.
     """
@@ -104,7 +105,7 @@ class Writer:
         except (ConflictError, NotFoundError):
             return Outcome.CONFLICT  # its watch tells how it is now
         logger.info("The pods of the Deployment %s are replaced, for version %s.", key, restart.version)
-        self._feed.wrote(Kind.DEPLOYMENT, answer)
+        self._feed.wrote(Kind.DEPLOYMENT, answer, quietly=True)
         return Outcome.WRITTEN
 
     async def remove_keys(self, key: Key, dead: frozenset[str]) -> None:
@@ -148,7 +149,7 @@ class Writer:
         except (ConflictError, NotFoundError):
             await self._look(wanted)
             return Outcome.CONFLICT
-        self._feed.wrote(Kind.CONFIG_MAP, answer)
+        self._feed.wrote(Kind.CONFIG_MAP, answer, quietly=True)
         return Outcome.WRITTEN
 
     async def _replace(self, wanted: Wanted, known: ConfigMap | None) -> Outcome:
@@ -163,7 +164,7 @@ class Writer:
         except (ConflictError, NotFoundError):
             await self._look(wanted)
             return Outcome.CONFLICT
-        self._feed.wrote(Kind.CONFIG_MAP, answer)
+        self._feed.wrote(Kind.CONFIG_MAP, answer, quietly=True)
         return Outcome.WRITTEN
 
     async def _ensure(self, wanted: Wanted) -> Outcome:
@@ -181,7 +182,7 @@ class Writer:
                 logger.warning(describe_foreign(wanted.key))
                 return Outcome.FOREIGN
             return Outcome.CONFLICT
-        self._feed.wrote(Kind.CONFIG_MAP, answer)
+        self._feed.wrote(Kind.CONFIG_MAP, answer, quietly=True)
         return parse_config_map(answer) or Outcome.CONFLICT
 
     async def _look(self, wanted: Wanted) -> ConfigMap | None:

@@ -393,6 +393,16 @@ async def test_an_answer_to_our_own_write_counts_at_once_and_its_echo_asks_for_n
     assert world.triggers == 2
 
 
+async def test_a_write_can_be_taken_in_quietly() -> None:
+    cluster = FakeCluster()
+    world = Counted(Kind.POD)
+    world.feed.listed(Kind.POD, [], 1)
+    triggers, revision = world.triggers, world.feed.revision
+    world.feed.wrote(Kind.POD, cluster.put(PODS, "ours", namespace=SYSTEM, spec={}), quietly=True)
+    assert list(world.state.snapshot().pods) == [Key(SYSTEM, "ours")]
+    assert (world.triggers, world.feed.revision) == (triggers, revision + 1)
+
+
 async def test_an_object_that_becomes_unusable_counts_as_gone_until_it_is_usable_again() -> None:
     world = Counted(Kind.ENDPOINT_SLICE)
     world.feed.listed(Kind.ENDPOINT_SLICE, [], 1)

@@ -13,7 +13,7 @@ from wsroute.api.conditions import ConditionType
 from wsroute.cluster.balancer_state import format_time
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Feed
-from wsroute.controller.passes import FOREIGN_RETRY, OUTLIVED, RETRY, STANDBY, Passes
+from wsroute.controller.passes import FOREIGN_RETRY, OUTLIVED, PUT_OFF, RETRY, SETTLE, STANDBY, Passes
 from wsroute.controller.secrets import Secrets
 from wsroute.controller.status_writer import StatusWriter
 from wsroute.controller.statuses import StatusKey, Target
@@ -105,7 +105,7 @@ class Scene:
         return list(self.again)
 
     async def until_settled(self) -> None:
-        while await self.make() == [0.0]:
+        while await self.make() == [SETTLE]:
             pass
 
     def agents_say(self, data: dict[str, str]) -> None:
@@ -117,7 +117,7 @@ class Scene:
 
 async def test_the_leader_makes_the_agents_config_map_first_and_asks_for_another_look() -> None:
     scene = Scene()
-    assert await scene.make() == [0.0]
+    assert await scene.make() == [SETTLE]
     assert [(verb, name) for verb, _, name in scene.cluster.writes] == [
         ("create", f"{SYSTEM}/shared-agents"),
         ("create", f"{SYSTEM}/shared-state"),
@@ -129,6 +129,22 @@ async def test_the_leader_makes_the_agents_config_map_first_and_asks_for_another
     assert await scene.make() == []
     assert len(scene.cluster.writes) == 5
     assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE, Kind.BALANCER}
+
+
+async def test_what_a_write_changes_is_told_by_the_pass_after_it_and_not_put_off_for_ever() -> None:
+    scene = Scene()
+    await scene.until_settled()
+    told = len(scene.statuses.aims)
+    assert told == 1
+    for number in range(2):
+        scene.world.service("chat", f"10.0.0.{number + 2}")
+        assert await scene.make() == [SETTLE]
+        assert len(scene.statuses.aims) == told
+        scene.now += PUT_OFF / 2
+    # Each pass had something to write, and the last of them came half a second after the first.
+    scene.world.service("chat", "10.0.0.9")
+    assert await scene.make() == [SETTLE]
+    assert len(scene.statuses.aims) == told + 1
 
 
 async def test_who_does_not_lead_plans_and_writes_nothing() -> None:
@@ -182,7 +198,7 @@ async def test_a_write_that_fails_is_tried_again_and_holds_back_the_next() -> No
     scene.cluster.fail = refuse
     assert await scene.make() == [RETRY]
     scene.cluster.fail = lambda *_: None
-    assert await scene.make() == [0.0]
+    assert await scene.make() == [SETTLE]
 
 
 async def test_the_pods_are_replaced_only_when_their_file_stands() -> None:
