@@ -24,6 +24,8 @@ from tests.hostile.world import (
 from tests.support import objects as made
 from wsroute.api.conditions import Reason
 from wsroute.cluster.objects import Key
+from wsroute.graph.left_out import MAX_ENDPOINTS
+from wsroute.graph.model import PathNode
 
 VICTIM = f"{INNOCENTS[0]}.example.org"
 
@@ -33,6 +35,12 @@ def problems(outcome: Outcome) -> list[tuple[Reason, str]]:
     assert outcome.node is not None
     found = (*outcome.node.acceptance_problems, *outcome.node.reference_problems)
     return [(problem.reason, problem.path) for problem in found]
+
+
+def attacked_paths(outcome: Outcome) -> tuple[PathNode, ...]:
+    """The paths of the attacked route."""
+    assert outcome.node is not None
+    return outcome.node.paths
 
 
 def attack_with(*raws: Json) -> Outcome:
@@ -253,6 +261,10 @@ def test_many_endpoints_doubles_and_null_lists() -> None:
     outcome = World().attack([*attacker(), *slices])
     assert outcome.obstacle == ""
     assert outcome.innocent == base().innocent
+    assert (Reason.ENDPOINT_NOT_ALLOWED, "spec.paths[0].backends[0].service") in problems(outcome)
+    assert [len(backend.endpoints.addresses) for path in attacked_paths(outcome) for backend in path.backends] == [
+        MAX_ENDPOINTS
+    ]
     same = [
         made.endpoint("10.0.9.1"),
         made.endpoint("10.0.9.1"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tests.support.dynamic import shell_of
 from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import CHOSEN, Nginx, local_options, running_nginx, short_folder, wait_until
 from tests.support.ports import free_ports
-from tests.support.tables import address, group, host, table
+from tests.support.tables import address, group, host, largest, table
 from wsroute.dataplane import dictionary
-from wsroute.dataplane.table import Table
+from wsroute.dataplane.room import ROOM, group_room, host_room
+from wsroute.dataplane.shards import host_line
+from wsroute.dataplane.table import Address, Table
 from wsroute.nginx.render import render
 
 pytestmark = pytest.mark.nginx
@@ -151,6 +154,55 @@ def test_a_full_dictionary_takes_nothing_and_keeps_serving(nginx: Nginx) -> None
     while json.loads(nginx.ask_admin(f"/table/clear?generation={spare}", body="")[1])["left"]:
         pass
     assert described(nginx)["entries"] == found["entries"]
+
+
+def test_nginx_takes_the_largest_that_a_route_can_have(nginx: Nginx) -> None:
+    wanted = largest()
+    nginx.pusher.push(wanted)
+    assert described(nginx)["mark"] == dictionary.mark(dictionary.entries(wanted))
+
+
+def test_two_tables_of_all_the_room_there_is_stand_beside_one_another(nginx: Nginx) -> None:
+    crowd = largest().groups[0]
+    routes = [host(name=f"h{number}.example.com") for number in range(10_000)]
+    left = ROOM - sum(host_room(each, host_line(each)) for each in routes)
+    groups = [replace(crowd, name=f"team-x/s{number}:80") for number in range(left // group_room(crowd, ""))]
+    wanted = table(*routes, groups=[group(), *groups])
+    for number in range(2):
+        nginx.pusher.forget()
+        nginx.pusher.push(replace(wanted, hosts=wanted.hosts[number:]))
+    nginx.pusher.push(wanted)
+    found = described(nginx)
+    assert found["mark"] == dictionary.mark(dictionary.entries(wanted))
+    print(f"{found['free']:,} bytes of {found['capacity']:,} are left")
+
+
+def test_a_change_for_which_there_is_no_room_in_one_piece_leaves_no_mark(nginx: Nginx) -> None:
+    page = group(*(Address(f"10.0.{number}.1", 8080) for number in range(100, 200)))
+    large = group(*(Address(f"10.1.{number}.1", 8080) for number in range(50, 250)))
+    scattered = [replace(page, name=f"team-x/s{number:05}:80") for number in range(14_000)]
+    nginx.pusher.push(table(groups=[group(), *scattered]))
+    live = described(nginx)["live"]
+
+    def change(operations: list[list[str]]) -> int:
+        query = f"generation={live}&mark={MARK}&from={described(nginx)['mark']}"
+        return post(nginx, f"/table/changes?{query}", operations)
+
+    for first in range(0, len(scattered), 400):
+        assert change([["d", f"e{each.name}"] for each in scattered[first : first + 400 : 2]]) == 204
+    assert described(nginx)["free"] > 20 * 1024 * 1024
+    status = 204
+    for number in range(30):
+        names = (f"eteam-x/l{number}-{other}:80" for other in range(100))
+        changes = [["s", name, dictionary.group_value(large)] for name in names]
+        if (status := change(changes)) != 204:
+            break
+    assert status == 500
+    assert described(nginx)["mark"] == "f" * 64
+    assert described(nginx)["free"] > 20 * 1024 * 1024
+    assert nginx.ask_admin("/readyz")[0] == 200
+    spare = "b" if live == "a" else "a"
+    assert post(nginx, f"/table/entries?generation={spare}", changes) == 507
 
 
 async def test_a_table_survives_a_restart_of_nginx() -> None:

@@ -4,9 +4,9 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
+from wsroute.agent.pusher import chunks
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.ir import Configuration, Location, Proxy, Shell, Upstream
 from wsroute.dataplane.shell import CONNECT_TIMEOUTS, IDLE_TIMEOUTS
@@ -21,7 +21,6 @@ from wsroute.dataplane.table import (
     Target,
 )
 
-CHUNK: Final = 200
 Ask = Callable[..., tuple[int, str]]
 """``Nginx.ask_admin``."""
 
@@ -116,8 +115,7 @@ class Pusher:
         other = f"generation={self._generation}"
         while json.loads(self._post(f"/table/clear?{other}", None, 200))["left"]:
             pass
-        entries = (["s", key, value] for key, value in wanted.items())
-        while chunk := list(islice(entries, CHUNK)):
+        for chunk in chunks(("s", key, value) for key, value in wanted.items()):
             self._post(f"/table/entries?{other}", chunk)
         self._post(f"/table/flip?{other}&mark={dictionary.mark(wanted)}", None)
 

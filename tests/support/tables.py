@@ -22,6 +22,7 @@ from wsroute.dataplane.table import (
     Table,
     Target,
 )
+from wsroute.graph.left_out import MAX_ENDPOINTS
 
 CHAT = RouteRef("team-a", "chat")
 HOST = "chat.example.com"
@@ -76,6 +77,33 @@ def table(*hosts: HostRecord, groups: Sequence[EndpointGroup] | None = None) -> 
     return Table(
         hosts=tuple(sorted(hosts or (host(),), key=lambda host: (host.host, host.listeners))),
         groups=tuple(sorted((group(),) if groups is None else groups, key=lambda group: group.name)),
+    )
+
+
+def largest() -> Table:
+    """What one route with everything that the API lets it have makes of a host, and a Service with all the endpoints
+    that it may have."""
+    labels = ".".join(["h" * 63] * 3)
+    hosts = tuple(f"{number:02}{'h' * 51}.{labels}.example" for number in range(16))
+    listeners = tuple(f"{number:02}{'l' * 61}" for number in range(16))
+    services = [f"{'n' * 63}/{number:02}{'s' * 61}:{'p' * 15}" for number in range(16)]
+    crowd = [
+        Address(f"2001:db8:1111:2222:3333:4444:5555:{number + 0x1000:x}", 65535) for number in range(MAX_ENDPOINTS)
+    ]
+    action = forward(
+        *(Target(service, 1000) for service in services),
+        rewrite_prefix="/" + "r" * 1023,
+        set_headers=tuple((f"{number:02}{'H' * 254}", '"' * 2000) for number in range(16)),
+        remove_headers=tuple(f"{number:02}{'R' * 254}" for number in range(16)),
+        policy=Policy.HASH,
+        hash_key=HashKey(HashSource.HEADER, "k" * 64),
+        origins=OriginRules("Enforce", hosts, tuple(f"{number:02}{'o' * 265}" for number in range(32)), True),
+        sticky=StickyCookie("c" * 64, 2**31 - 1),
+    )
+    ref = RouteRef("n" * 63, "r" * 253)
+    paths = [record(f"/{'/'.join(['x'] * 510)}/{number:02}", action, route=ref) for number in range(32)]
+    return table(
+        host(*paths, name=hosts[0], listeners=listeners), groups=[group(*sorted(crowd), name=name) for name in services]
     )
 
 

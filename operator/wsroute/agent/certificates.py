@@ -30,6 +30,9 @@ GRACE: Final = 600.0
 PRUNE: Final = 60.0
 """Seconds between two looks for such files."""
 
+AGAIN: Final = 5.0
+"""Seconds until a file is tried again that could not be written."""
+
 BACKOFF: Final = Backoff(first=0.1, cap=10.0)
 
 LIMIT: Final = 1024 * 1024
@@ -119,9 +122,19 @@ class Certificates:
         self._offered[name] = frozenset(files)
         fresh = [file for file in files if not (self._folder / file).exists()]
         for file in fresh:
-            self._write(file, files[file])
+            while not self._is_written(file, files[file]):  # noqa: ASYNC110 (a disk tells nobody)
+                await asyncio.sleep(AGAIN)
         if fresh and self._waiting:
             await self._changed()
+
+    def _is_written(self, file: str, content: bytes) -> bool:
+        """Whether a file could be written: a full disk has room again some day, and what is served goes on."""
+        try:
+            self._write(file, content)
+        except OSError as error:
+            logger.error("A certificate's file can't be written; tried again until it can: %s", error)
+            return False
+        return True
 
     def _write(self, file: str, content: bytes) -> None:
         path = self._folder / file

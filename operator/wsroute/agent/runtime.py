@@ -136,6 +136,8 @@ class Agent:
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
+        self._unwritten: dict[str, Json] = {}
+        """ConfigMaps whose file could not be written, by name: a full disk has room again some day."""
         self._certificates = Certificates(
             client,
             namespace=config.namespace,
@@ -225,6 +227,7 @@ class Agent:
 
     def _forget(self, name: str) -> None:
         self._doubts.forget(name)
+        self._unwritten.pop(name, None)
         self._certificates.forget(name)
 
     async def _publish_waiting(self) -> None:
@@ -240,11 +243,11 @@ class Agent:
         self._update(self._view.publish(main=main, next=self._published.get(next_name(self._config.balancer))))
 
     async def _reconsider(self) -> None:
-        """Believe what was doubted once it has stood for long."""
+        """Believe what was doubted once it has stood for long, and write what could not be written."""
         while True:
             await asyncio.sleep(LOOK)
-            if doubted := self._doubts.items:
-                for item in doubted:
+            if waiting := (*self._doubts.items, *self._unwritten.values()):
+                for item in waiting:
                     await self._publish(item)
                 self._look_at_publications()
 
@@ -262,10 +265,19 @@ class Agent:
                 scripts = unpack_scripts(item.get("data") or {})
                 keep = [published.version for published in self._published.values()]
                 self._applier.stage(new.version, text, scripts=scripts, keep=keep)
+        except OSError as error:
+            # What nginx has goes on, and tables need no disk.
+            if name not in self._unwritten:
+                logger.error(
+                    "The file of version %s can't be written; tried again until it can: %s", new.version, error
+                )
+            self._unwritten[name] = item
         except (PublicationError, BundleError) as error:
             logger.error("The ConfigMap %s is not followed: %s", name, error)
+            self._unwritten.pop(name, None)
         else:
             self._published[name] = new
+            self._unwritten.pop(name, None)
 
     # ── What nginx does ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -354,7 +366,7 @@ class Agent:
                 closed=self._closed,
                 table=self._pusher.version,
                 formats=FORMATS,
-                trouble=self._pusher.trouble,
+                trouble=self._pusher.trouble or ("A version's file can't be written." if self._unwritten else ""),
             )
         )
 

@@ -86,10 +86,16 @@ class Applier:
     @staticmethod
     def _write(path: Path, text: str) -> None:
         temporary = path.with_suffix(".new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        temporary.replace(path)
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+            with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            temporary.replace(path)
+        except OSError:
+            # Half of it would keep a full disk full.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
     def nginx_version(self) -> str:
         """The server's version as ``1.30.7``; empty while it is not known."""

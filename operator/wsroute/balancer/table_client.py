@@ -20,11 +20,11 @@ TIMEOUT: Final = 2.0
 Generation = Literal["a", "b"]
 """The letter before a table's keys. Two tables stand in the dictionary while one takes the other's place."""
 
-MAX_KEY: Final = 2048
-"""Characters of a key that nginx's side takes."""
+MAX_KEY: Final = 2560
+"""Characters of a key that nginx's side takes; no route has one so long."""
 
 MAX_VALUE: Final = 256 * 1024
-"""The same of a value; some 9,000 endpoints."""
+"""The same of a value."""
 
 _ANSWER_LIMIT: Final = 4096
 _MARK: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -6,14 +6,16 @@ nothing new of the others in it, so what counts for a route is since when its ow
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wsroute.cluster.objects import ConfigMap
+from wsroute.controller.fitting import Size
 from wsroute.dataplane import shards
 from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.room import group_room, host_room
 from wsroute.dataplane.shards import TABLE_KEY, ShardError
 from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, PathRecord
 
@@ -29,11 +31,13 @@ which only counts that it is there."""
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[Item]):
-    """What the two families of parts do differently. ``name`` decides in which part an item is."""
+    """What the two families of parts do differently. ``name`` decides in which part an item is; ``room`` is what an
+    item with this line takes of nginx's dictionary."""
 
     family: str
     name: Callable[[Item], str]
     line: Callable[[Item], str]
+    room: Callable[[Item, str], int]
     parse: Callable[[str], tuple[Item, ...]]
     told: Callable[[tuple[Item, ...]], Told]
 
@@ -53,20 +57,33 @@ def _told_by_groups(groups: tuple[EndpointGroup, ...]) -> Told:
     return dict.fromkeys((group.name for group in groups), True)
 
 
-HOSTS: Final[Kind[HostRecord]] = Kind("r", lambda host: host.host, shards.host_line, shards.parse_hosts, _told_by_hosts)
+HOSTS: Final[Kind[HostRecord]] = Kind(
+    "r", lambda host: host.host, shards.host_line, host_room, shards.parse_hosts, _told_by_hosts
+)
 GROUPS: Final[Kind[EndpointGroup]] = Kind(
-    "e", lambda group: group.name, shards.endpoints_line, shards.parse_groups, _told_by_groups
+    "e", lambda group: group.name, shards.endpoints_line, group_room, shards.parse_groups, _told_by_groups
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[Item]):
-    """A part as it should stand: its items, a line for each, all its text, and the SHA-256 of that."""
+    """A part as it should stand: its items, a line for each, all its text, the SHA-256 of that, and its size."""
 
     items: tuple[Item, ...]
     lines: tuple[str, ...]
     text: str
     digest: str
+    size: Size
+
+    def size_of(self, kind: Kind[Item], names: Collection[str]) -> Size:
+        """The size of the items of these names."""
+        pairs = zip(self.items, self.lines, strict=True)
+        return total_size(kind, [(item, line) for item, line in pairs if kind.name(item) in names])
+
+
+def total_size(kind: Kind[Item], items: Collection[tuple[Item, str]]) -> Size:
+    """The size of some items with their lines."""
+    return Size(sum(len(line) + 1 for _, line in items), sum(kind.room(*each) for each in items))
 
 
 class Since(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Final, Generic
 
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller import generated
-from wsroute.controller.fitting import fits, left_out, without
+from wsroute.controller.fitting import Size, SizeMemo, fits, left_out, without
 from wsroute.controller.generated import Wanted, is_of
 from wsroute.controller.plan import Write, differing
 from wsroute.controller.published_tables import (
@@ -27,6 +27,7 @@ from wsroute.controller.published_tables import (
     TableView,
     groups_of,
     look,
+    total_size,
 )
 from wsroute.dataplane import names, shards
 from wsroute.dataplane.bundle import digest
@@ -72,6 +73,7 @@ class TableMemo:
     built: tuple[BalancerNode, Table] | None = None
     fitted: tuple[Table, Table, frozenset[RouteRef]] | None = None
     """A table that is too large, what is left of it, and what is not."""
+    sizes: SizeMemo = field(default_factory=SizeMemo)
     settled: tuple[Table, Known, int] | None = None
     """With what nothing was left to write."""
 
@@ -118,7 +120,7 @@ def plan_tables(balancer: Key, table: Table, known: Known, memo: TableMemo, *, e
         planned = _plan(balancer, table, known, memo, epoch=epoch)
         if planned is not None:
             return planned
-        gone = left_out(table)
+        gone = left_out(table, memo.sizes)
         memo.fitted = (table, without(table, gone), gone)
     _, fitting, gone = memo.fitted
     planned = _plan(balancer, fitting, known, memo, epoch=epoch)
@@ -134,7 +136,7 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
     wanted_groups = _with_published(table.groups, hosts.values(), groups.values())
     host_parts = _split(HOSTS, table.hosts, _count(HOSTS, known), memo.hosts)
     group_parts = _split(GROUPS, wanted_groups, _count(GROUPS, known), memo.groups)
-    if not fits(_sizes(host_parts), _sizes(group_parts)):
+    if not fits(_sizes(table, host_parts, group_parts)):
         return None
     excess = [
         _emptied(balancer, each, epoch=epoch)
@@ -158,8 +160,13 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
     return planned
 
 
-def _sizes(parts: tuple[Part[Item], ...]) -> list[int]:
-    return [len(line) for part in parts for line in part.lines]
+def _sizes(table: Table, hosts: tuple[Part[HostRecord], ...], groups: tuple[Part[EndpointGroup], ...]) -> list[Size]:
+    """The sizes of a table's parts, without the groups in them that stay for a while only."""
+    found = [part.size for part in hosts]
+    if sum(len(part.items) for part in groups) == len(table.groups):
+        return found + [part.size for part in groups]
+    wanted = {group.name for group in table.groups}
+    return found + [part.size_of(GROUPS, wanted) for part in groups]
 
 
 def _count(kind: Kind[Item], known: Known) -> int:
@@ -241,7 +248,8 @@ def _part(kind: Kind[Item], items: tuple[Item, ...], before: Sequence[Part[Item]
     known = {id(item): line for part in before for item, line in zip(part.items, part.lines, strict=True)}
     lines = tuple(known.get(id(item)) or kind.line(item) for item in items)
     text = "".join(f"{line}\n" for line in lines)
-    return Part(items, lines, text, digest(text.encode()))
+    pairs: list[tuple[Item, str]] = list(zip(items, lines, strict=True))
+    return Part(items, lines, text, digest(text.encode()), total_size(kind, pairs))
 
 
 # --- the ConfigMaps ---

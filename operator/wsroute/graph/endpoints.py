@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from wsroute.cluster.addresses import ipv4_number, ipv6_address
 from wsroute.cluster.objects import EndpointSlice, Key, Service, ServicePort, SliceEndpoint
 from wsroute.graph.addresses import Reserved, may_be_a_pods
-from wsroute.graph.left_out import Excluded, LeftOut, explain
+from wsroute.graph.left_out import MAX_ENDPOINTS, Excluded, LeftOut, explain
 
 SLICE_CONTROLLER: Final = "endpointslice-controller.k8s.io"
 """The only writer of slices whose endpoints count as the Service's own pods."""
@@ -120,6 +120,8 @@ def resolve_endpoints(
             left_out.add(LeftOut.NOT_READY, found.endpoint)
     ready = sorted({found.address for found in best.values() if found.state is _State.READY})
     draining = sorted({found.address for found in best.values() if found.state is _State.DRAINING})
+    if len(ready) + len(draining) > MAX_ENDPOINTS:
+        ready, draining = _within_bounds(ready, draining, best.values(), left_out)
     return EndpointSet(
         addresses=tuple(ready or draining),
         ready=len(ready),
@@ -128,6 +130,18 @@ def resolve_endpoints(
         # Of two pods that share an address, as on a node's network, one may be ready.
         returning=tuple(sorted({*draining}.difference(ready))) if ready else (),
     )
+
+
+def _within_bounds(
+    ready: list[Address], draining: list[Address], candidates: Iterable[_Candidate], left_out: _LeftOut
+) -> tuple[list[Address], list[Address]]:
+    """The first ones, and those that are ready before those that end; what is beyond is left out."""
+    kept = ready[:MAX_ENDPOINTS], draining[: max(0, MAX_ENDPOINTS - len(ready))]
+    beyond = {*ready, *draining}.difference(*kept)
+    of = {found.address: found.endpoint for found in candidates}
+    for address in beyond:
+        left_out.add(LeftOut.TOO_MANY, of[address])
+    return kept
 
 
 def _rank(candidate: _Candidate) -> tuple[int, int, Address]:

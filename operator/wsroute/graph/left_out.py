@@ -8,6 +8,11 @@ MAX_EXAMPLE: Final = 64
 """Characters of an endpoint's address that a sentence shows; a real one has at most 45."""
 
 
+MAX_ENDPOINTS: Final = 1_000
+"""Endpoints of a Service's port that count, as many as Kubernetes' own Endpoints objects hold. A handshake may have to
+look at each of them, and everybody's handshakes wait meanwhile."""
+
+
 class LeftOut(StrEnum):
     """Why an endpoint of a slice does not count. The values complete "1 endpoint …"."""
 
@@ -24,6 +29,7 @@ class LeftOut(StrEnum):
     CLUSTER_IP = "has the cluster address of a Service"
     NODE = "has the address of a node"
     BALANCER = "has the address of a balancer's pod"
+    TOO_MANY = f"is beyond the {MAX_ENDPOINTS:,} that a Service may have here"
 
 
 _CORRECT: Final = (
@@ -43,6 +49,7 @@ ADVICE: Final = {
         "allowedRoutes.hostNetworkEndpoints, which is for pods only."
     ),
     LeftOut.BALANCER: "That would be a loop: name the Service of the app itself.",
+    LeftOut.TOO_MANY: "Spread the pods over several Services, and name them all as backends of the path.",
 }
 """What to do about endpoints that are not allowed. The reasons without advice are everyday life."""
 

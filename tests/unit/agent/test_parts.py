@@ -83,7 +83,7 @@ def test_what_nginx_would_refuse_takes_nothing_from_other_parts() -> None:
     text = split(make.table(groups=[make.group(*sorted(crowd))]))["e", 0]
     with pytest.raises(PartError, match="Line 1: team-a/chat:8080 is too much for nginx"):
         read(config_map("e", 0, 1, text))
-    deep = make.host(make.record("/" + "a" * 2048))
+    deep = make.host(make.record("/" + "a" * 2560))
     with pytest.raises(PartError, match=r"Line 1: .*(too much|path)"):
         read(config_map("r", 0, 1, split(make.table(deep))["r", 0]))
 

@@ -1,14 +1,17 @@
 """Who has to give way where a balancer's tables would be too large."""
 
+import itertools
+
 import pytest
 
-from tests.support.tables import forward, group, host, record, table
+from tests.support.tables import address, forward, group, host, record, table
 from tests.support.world import TEAM, Planner, SmallWorld
 from wsroute.cluster.kinds import Kind
 from wsroute.controller import fitting
-from wsroute.controller.fitting import fits, left_out, without
+from wsroute.controller.fitting import Size, SizeMemo, fits, left_out, without
 from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.shards import endpoints_line, host_line
+from wsroute.dataplane.room import group_room, host_room
+from wsroute.dataplane.shards import MAX_SHARDS, host_line, shard_index
 from wsroute.dataplane.table import HostRecord, Table, Target
 
 BIG, SMALL, OTHER = RouteRef("team-a", "big"), RouteRef("team-a", "small"), RouteRef("team-b", "other")
@@ -20,37 +23,69 @@ def of(route: RouteRef, name: str, count: int) -> HostRecord:
 
 
 def size(found: Table) -> int:
-    return sum(map(len, map(host_line, found.hosts))) + sum(map(len, map(endpoints_line, found.groups)))
+    """Bytes of nginx's dictionary."""
+    hosts = sum(host_room(each, host_line(each)) for each in found.hosts)
+    return hosts + sum(group_room(each, "") for each in found.groups)
+
+
+def taking(*routes: tuple[RouteRef, int], name: str = "a.example.com", groups: int = 0) -> Table:
+    """A host on which each route has so many paths, to so many groups of 100 endpoints that all of them share."""
+    crowd = [address(number) for number in range(100)]
+    found = tuple(group(*crowd, name=f"team-a/s{number}:80") for number in range(groups)) or (group(),)
+    action = forward(*(Target(each.name, 1) for each in found))
+    paths = [
+        record(f"/{route.name}{number:03}", action, route=route) for route, count in routes for number in range(count)
+    ]
+    return table(host(*paths, name=name), groups=found)
 
 
 @pytest.fixture
 def cramped(monkeypatch: pytest.MonkeyPatch) -> Table:
     """A table that takes a little more than there is."""
     found = table(of(BIG, "big.example.com", 20), of(SMALL, "small.example.com", 2), of(OTHER, "o.example.com", 12))
-    monkeypatch.setattr(fitting, "TABLE_BYTES", size(found) - 1)
+    monkeypatch.setattr(fitting, "ROOM", size(found) - 1)
     return found
 
 
 def test_where_there_is_room_nobody_gives_way() -> None:
-    assert left_out(table()) == frozenset()
-    assert fits([100], [100])
+    assert left_out(table(), SizeMemo()) == frozenset()
+    assert fits([Size(100, 100), Size(100, 100)])
 
 
 def test_the_largest_route_of_the_namespace_that_takes_most_gives_way(cramped: Table) -> None:
-    assert left_out(cramped) == {BIG}
+    assert left_out(cramped, SizeMemo()) == {BIG}
 
 
-def test_a_host_that_is_too_large_takes_nothing_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = host(
-        *(record(f"/big{number}", route=BIG) for number in range(20)), record("/s", route=SMALL), name="a.example.com"
-    )
-    found = table(shared, of(OTHER, "o.example.com", 15))
-    monkeypatch.setattr(fitting, "HOST_BYTES", len(host_line(shared)) - 1)
-    assert not fits([len(host_line(shared))], [])
-    assert left_out(found) == {BIG}
-    left = without(found, {BIG})
-    assert [path.path for path in left.hosts[0].paths] == ["/s"]
-    assert left.hosts[1] is found.hosts[1]
+def test_parts_that_are_too_large_take_nothing_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds names that all belong into one part gets no more of it than one who does not."""
+    where = shard_index("a.example.com", MAX_SHARDS)
+    names = (f"h{number}.example.com" for number in itertools.count())
+    same = [name for name in itertools.islice(names, 20_000) if shard_index(name, MAX_SHARDS) == where]
+    crowd = [of(RouteRef("team-m", f"m{number}"), name, 3) for number, name in enumerate(same)]
+    found = table(of(OTHER, "a.example.com", 8), *crowd, of(SMALL, "elsewhere.example.com", 20))
+    monkeypatch.setattr(fitting, "PART_BYTES", 40 * len(host_line(crowd[0])))
+    assert len(crowd) > 100
+    gone = left_out(found, SizeMemo())
+    assert {route.namespace for route in gone} == {"team-m"}
+    left = without(found, gone)
+    assert 10 < len(left.hosts) - 2 < 40
+    assert not fits([Size(sum(len(host_line(each)) for each in found.hosts[:-1]), 0)])
+
+
+def test_endpoints_that_several_routes_share_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = [(RouteRef("team-a", f"r{number}"), 1) for number in range(50)], (OTHER, 10)
+    found = taking(*mine, theirs, groups=2)
+    monkeypatch.setattr(fitting, "ROOM", size(found) + 50 * 1024)
+    assert left_out(found, SizeMemo()) == frozenset()
+    monkeypatch.setattr(fitting, "ROOM", size(taking((OTHER, 9), groups=2)))
+    assert OTHER in left_out(found, SizeMemo()), "the endpoints do not go with those who share them"
+
+
+def test_the_room_of_a_group_goes_with_the_last_one_who_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = taking((BIG, 2), (OTHER, 1), groups=16)
+    monkeypatch.setattr(fitting, "ROOM", size(found) // 2)
+    assert left_out(found, SizeMemo()) == {BIG, OTHER}
+    assert without(found, left_out(found, SizeMemo())) == Table((), ())
 
 
 def test_groups_that_nobody_uses_any_more_go_too() -> None:
@@ -69,7 +104,7 @@ def test_the_route_is_told_and_the_others_are_served(monkeypatch: pytest.MonkeyP
     paths = [{"path": f"/{number}", "backends": [{"service": "chat", "port": 80}]} for number in range(30)]
     spec = {"balancerRef": {"name": "shared", "namespace": "wsroute-system"}, "hosts": ["b.example.com"]}
     world.put(Kind.ROUTE, "b", TEAM, spec={**spec, "paths": paths})
-    monkeypatch.setattr(fitting, "TABLE_BYTES", 5_000)
+    monkeypatch.setattr(fitting, "ROOM", 15_000)
     planner = Planner(world)
     planner.settle()
     version = planner.plan().desired

@@ -15,7 +15,7 @@ from wsroute.graph.endpoints import (
     find_port,
     resolve_endpoints,
 )
-from wsroute.graph.left_out import LeftOut
+from wsroute.graph.left_out import MAX_ENDPOINTS, LeftOut, explain_not_allowed
 
 
 def resolve(
@@ -70,6 +70,23 @@ def test_a_thousand_endpoints_over_ten_slices() -> None:
     found = resolve(*slices)
     assert found.ready == 1000
     assert set(addresses(found)) == wanted
+
+
+def test_beyond_a_thousand_endpoints_the_others_are_left_out() -> None:
+    many = [made.endpoint(f"10.1.{number // 250}.{number % 250}") for number in range(MAX_ENDPOINTS + 3)]
+    ending = [made.terminating(f"10.0.0.{number}") for number in range(5)]
+    found = resolve(made.endpoint_slice(endpoints=[*reversed(many), *ending]))
+    assert found.ready == len(found.addresses) == MAX_ENDPOINTS
+    assert (found.draining, found.returning) == (0, ())
+    assert addresses(found) == sorted(endpoint["addresses"][0] for endpoint in many)[:MAX_ENDPOINTS]
+    assert left_out(found) == ((LeftOut.TOO_MANY, 8),)
+    assert explain_not_allowed("chat", found.left_out) == (
+        "Not all endpoints of the Service chat may be used, and these get no socket: 8 endpoints (as 10.0.0.0) are "
+        "beyond the 1,000 that a Service may have here. Spread the pods over several Services, and name them all as "
+        "backends of the path."
+    )
+    found = resolve(made.endpoint_slice(endpoints=[*many[: MAX_ENDPOINTS - 2], *ending]))
+    assert (found.ready, found.draining, len(found.returning)) == (MAX_ENDPOINTS - 2, 2, 2)
 
 
 def test_null_lists() -> None:

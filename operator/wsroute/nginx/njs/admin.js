@@ -1,12 +1,14 @@
 // The admin socket: how the agent writes the table and reads what is served. Nothing is taken from it unchecked.
 
-const LONGEST_KEY = 2048;
+const LONGEST_KEY = 2560;
 const LARGEST_VALUE = 256 * 1024;
 const MOST_OPERATIONS = 2000;
 const MOST_CLEARED = 2000;
 const MOST_ASKED = 1000;
 // A node of the dictionary, and what is lost when the allocator rounds up; bytes.
 const OVERHEAD = 160;
+// What no table is called by, until all of it was told anew.
+const UNKNOWN_MARK = 'f'.repeat(64);
 // What stays free for the next change's values, which are written before the old ones are given back.
 const RESERVE = 256 * 1024;
 
@@ -160,8 +162,12 @@ function write(r, table, generation, deletes) {
                 table.delete(generation + operation[1]);
             }
         }
-    } catch (error) {
-        fail(r, 500, 'the dictionary is full after a part of this: ' + error.name);
+    } catch (_) {
+        // There was room, but not in one piece. A table that serves is now neither the old one nor the new one.
+        if (deletes) {
+            table.set('m', generation + ' ' + UNKNOWN_MARK);
+        }
+        fail(r, deletes ? 500 : 507, 'the dictionary has no room in one piece for a part of this');
         return false;
     }
     return true;
