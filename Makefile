@@ -12,18 +12,22 @@ CLUSTER ?= local
 export CLUSTER
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test unit lint cluster cluster-down image crds docs bench clean
+.PHONY: help demo demo-down demo-certificate test unit lint cluster cluster-down image crds docs clean
+.PHONY: bench bench-survival bench-rotation bench-handshake
 
 help:
 	@echo 'make demo          a chat in your browser, through a balancer on a real local cluster'
-	@echo 'make demo-down     stop what the demo started'
+	@echo 'make demo-down     stop what the demo started; make demo-certificate gives it a new certificate'
 	@echo 'make test          every test that this machine can run'
 	@echo 'make unit          the tests that run in seconds'
 	@echo 'make lint          ruff, mypy, import-linter'
 	@echo 'make cluster       start the local cluster; make cluster-down stops it'
 	@echo 'make image         build the images'
 	@echo 'make crds docs     write again what is generated from the models'
-	@echo 'make bench         measure how fast changes reach the balancer'
+	@echo 'make bench         measure how fast changes reach the balancer, on a local cluster; and there as well:'
+	@echo '     bench-survival    whether sockets outlive every change, on either data plane'
+	@echo '     bench-rotation    how fast a new certificate is served'
+	@echo 'make bench-handshake   what a handshake and an open socket cost, beside a plain nginx; without a cluster'
 
 # A Debian without python3-venv gets it here, where we are root.
 $(VENV)/.done: pyproject.toml
@@ -43,6 +47,9 @@ demo: $(VENV)/.done
 
 demo-down: $(VENV)/.done
 	@$(BIN)/python -m localcluster.demo --down
+
+demo-certificate: $(VENV)/.done
+	@$(BIN)/python -m localcluster.demo --certificate
 
 test: $(VENV)/.done
 	@$(BIN)/python tests/tiers.py
@@ -71,6 +78,15 @@ crds docs: $(VENV)/.done
 
 bench: $(VENV)/.done
 	@$(BIN)/python -m bench.propagation
+
+bench-survival: $(VENV)/.done
+	@$(BIN)/python -m bench.survival --full
+
+bench-rotation: $(VENV)/.done
+	@$(BIN)/python -m bench.rotation
+
+bench-handshake: $(VENV)/.done
+	@$(BIN)/python -m bench.handshake
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

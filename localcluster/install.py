@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,12 @@ from localcluster.paths import REPOSITORY
 
 NAMESPACE = "wsroute-system"
 BALANCER = "shared"
+
+WSS = "examples/wss"
+"""The folder of the balancer with a listener for wss beside the one for ws."""
+
+CERTIFICATE = "shared-certificate"
+"""The Secret that it takes its certificate from, and that the operator may read."""
 
 PROJECT_IMAGE = "wsroute/wsroute"
 """How `deploy/` names the image of operator and agent."""
@@ -51,7 +57,17 @@ class Kubectl(Protocol):
         """Run kubectl and return its output; raises ClusterError with kubectl's words."""
 
 
-def render(cluster: Kubectl, *folders: str, images: Mapping[str, str], namespace: str | None = None) -> str:
+Patches = Mapping[str, Sequence[Mapping[str, object]]]
+"""Operations of JSON Patch on the objects of a kind, by the kind."""
+
+
+def render(
+    cluster: Kubectl,
+    *folders: str,
+    images: Mapping[str, str],
+    namespace: str | None = None,
+    patches: Patches | None = None,
+) -> str:
     """The manifests of folders of this repository, with other images (name without tag → image with tag)."""
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch).resolve()
@@ -62,6 +78,10 @@ def render(cluster: Kubectl, *folders: str, images: Mapping[str, str], namespace
             "images": [
                 {"name": name, "newName": image.rpartition(":")[0], "newTag": image.rpartition(":")[2]}
                 for name, image in images.items()
+            ],
+            "patches": [
+                {"target": {"kind": kind}, "patch": json.dumps(operations)}
+                for kind, operations in (patches or {}).items()
             ],
         }
         if namespace is not None:
@@ -82,9 +102,11 @@ def install_operator(cluster: Kubectl, images: Mapping[str, str]) -> None:
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{plural}.wsroute.dev")
 
 
-def install_balancer(cluster: Kubectl, images: Mapping[str, str]) -> None:
+def install_balancer(
+    cluster: Kubectl, images: Mapping[str, str], folder: str = "deploy/balancer", patches: Patches | None = None
+) -> None:
     """The shared balancer."""
-    apply(cluster, render(cluster, "deploy/balancer", images=images))
+    apply(cluster, render(cluster, folder, images=images, patches=patches))
 
 
 def wait_until_ready(cluster: Kubectl) -> None:
@@ -118,12 +140,12 @@ UNBUDGETED: Mapping[str, object] = {"minInterval": "0s", "maxDrainingGenerations
 """What tests and benchmarks set that are about something else, and change things in quick succession."""
 
 
-def install_locally(cluster: Cluster) -> None:
+def install_locally(cluster: Cluster, folder: str = "deploy/balancer", patches: Patches | None = None) -> None:
     """Both on a local cluster, with images of the work tree as it is now; pods that run older ones are replaced."""
     imported = set(cluster.load_images())
     before = cluster.kubectl("-n", NAMESPACE, "get", "deployments", "--ignore-not-found", "-o", "name").split()
     install_operator(cluster, LOCAL_IMAGES)
-    install_balancer(cluster, LOCAL_IMAGES)
+    install_balancer(cluster, LOCAL_IMAGES, folder, patches)
     # The images' tag is always the same, so a Deployment does not notice that there is a new one.
     for name, images in (("wsroute-operator", {"operator"}), (f"{BALANCER}-balancer", {"operator", "nginx"})):
         if f"deployment.apps/{name}" in before and images & imported:

@@ -184,6 +184,7 @@ def every_installation() -> dict[str, list[Json]]:
     for title, (folders, values) in INSTALLATIONS.items():
         rendered[f"{title}, kustomize"] = kustomize(*folders, images=IMAGES)
         rendered[f"{title}, Helm"] = template(values)
+    rendered["balancer with wss, kustomize"] = kustomize(install.WSS, images=IMAGES)
     return {**rendered, "every value": template(ALL_VALUES)}
 
 

@@ -3,6 +3,8 @@
 The same function serves every tier: the app alone, `wsroute standalone`, a cluster. It knows a URL and nothing else.
 """
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 WITHIN_MS = 15_000
@@ -45,10 +49,13 @@ def find_chromium() -> str | None:
 
 
 @asynccontextmanager
-async def chromium(*, host_rules: str | None = None) -> AsyncIterator[Browser]:
+async def chromium(
+    *, host_rules: str | None = None, authority: x509.Certificate | None = None
+) -> AsyncIterator[Browser]:
     """A headless Chromium that talks to nobody but the pages that it is told to open.
 
-    `host_rules` is Chromium's --host-resolver-rules, as in ``MAP chat.example.test 127.0.0.1``.
+    `host_rules` is Chromium's --host-resolver-rules, as in ``MAP chat.example.test 127.0.0.1``. It accepts what
+    `authority` has issued, beside what machines trust.
     """
     arguments = [
         "--no-sandbox",  # the tests may run as root
@@ -61,6 +68,10 @@ async def chromium(*, host_rules: str | None = None) -> AsyncIterator[Browser]:
     ]
     if host_rules is not None:
         arguments.append(f"--host-resolver-rules={host_rules}")
+    if authority is not None:
+        key = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        digest = base64.b64encode(hashlib.sha256(key).digest()).decode()
+        arguments.append(f"--ignore-certificate-errors-spki-list={digest}")
     path = find_chromium()
     if path is None:
         raise RuntimeError("No Chromium found. Install Debian's package chromium, or name one in CHROMIUM.")
@@ -111,13 +122,19 @@ async def expect_last(page: Page, text: str) -> None:
     await expect(page.locator(".message").last.locator(".bubble")).to_have_text(text, timeout=WITHIN_MS)
 
 
-async def two_tabs_chat(url: str, *, screenshot: Path | None = None, host_rules: str | None = None) -> ChatSeen:
+async def two_tabs_chat(
+    url: str,
+    *,
+    screenshot: Path | None = None,
+    host_rules: str | None = None,
+    authority: x509.Certificate | None = None,
+) -> ChatSeen:
     """Open `url` twice, let the two tabs talk, and check that each shows what the other sent.
 
     Raises AssertionError where something does not show in time. `screenshot` gets a PNG of one tab, after a short
     conversation and before the hostile text.
     """
-    async with chromium(host_rules=host_rules) as browser:
+    async with chromium(host_rules=host_rules, authority=authority) as browser:
         tabs = {name: await open_tab(browser, url, name=name) for name in ("Ada", "Grace")}
         for name, text in CONVERSATION:
             await say(tabs[name], text)

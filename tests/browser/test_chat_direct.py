@@ -1,5 +1,6 @@
 """The chat's page, served by the app itself: no balancer in between."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,11 @@ async def test_a_new_socket_repeats_nothing() -> None:
         page = await open_tab(browser, url, name="Ada")
         await say(page, "one")
         await expect_last(page, "one")
+        await expect(page.locator("#since")).to_have_text(re.compile(r"^Open since \d\d:\d\d:\d\d"))
+        await expect(page.locator("#which")).to_have_text("The first one of this page")
         await page.evaluate("socket.close()")
         await page.wait_for_function("() => mine.size === 2", timeout=WITHIN_MS)
+        await expect(page.locator("#which")).to_have_text("Number 2 of this page")
         await say(page, "two")
         await expect_last(page, "two")
         assert await page.locator(".bubble").all_inner_texts() == ["one", "two"]

@@ -12,12 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from localcluster.install import BALANCER, NAMESPACE
+from localcluster.install import CERTIFICATE as SECRET
 from tests.support.certificates import Authority, Pair
 from tests.support.stack import BalancerPod, Stack
 from wsroute.kube.port import SECRETS
-
-SECRET: Final = "shared-certificate"
-"""The Secret that `deploy/balancer` lets the operator read."""
 
 PORT: Final = 8443
 

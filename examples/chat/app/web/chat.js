@@ -19,6 +19,7 @@ let socket = null;
 let tries = 0; // since the last hello
 let retryAt = 0;
 let retryTimer = 0;
+let opened = 0; // sockets of this page so far
 let openedAt = 0;
 const seen = new Set(); // ids of the messages shown
 const mine = new Set(JSON.parse(sessionStorage.getItem("mine") ?? "[]")); // ids of this tab's sockets, old ones too
@@ -79,6 +80,7 @@ function receive(message) {
   switch (message.type) {
     case "hello":
       tries = 0;
+      opened += 1;
       openedAt = Date.now();
       mine.add(message.you);
       sessionStorage.setItem("mine", JSON.stringify([...mine].slice(-20)));
@@ -110,6 +112,7 @@ function show(state) {
   if (state !== "open") {
     $("pod").textContent = $("balancer").textContent = "–";
     $("people").textContent = "Not connected";
+    $("which").textContent = "";
   }
   tick();
 }
@@ -120,18 +123,22 @@ function people(count) {
 
 function tick() {
   const state = document.body.dataset.state;
-  if (state === "open") $("since").textContent = `open ${duration(Date.now() - openedAt)}`;
-  if (state === "connecting") $("since").textContent = "waiting for an answer";
-  if (state === "closed") $("since").textContent = `next try in ${Math.max(1, Math.ceil((retryAt - Date.now()) / 1000))} s`;
+  if (state === "open") {
+    const since = new Date(openedAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    $("since").textContent = `Open since ${since}${duration(Date.now() - openedAt)}`;
+    $("which").textContent = opened === 1 ? "The first one of this page" : `Number ${opened} of this page`;
+  }
+  if (state === "connecting") $("since").textContent = "Waiting for an answer";
+  if (state === "closed") $("since").textContent = `Next try in ${Math.max(1, Math.ceil((retryAt - Date.now()) / 1000))} s`;
 }
 setInterval(tick, 1000);
 
 function duration(ms) {
   const seconds = Math.floor(ms / 1000);
-  if (seconds < 5) return "since a moment ago";
-  if (seconds < 60) return `for ${seconds} s`;
-  if (seconds < 3600) return `for ${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `for ${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
+  if (seconds < 5) return "";
+  if (seconds < 60) return `, for ${seconds} s`;
+  if (seconds < 3600) return `, for ${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `, for ${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
 }
 
 function element(tag, className, content = "") {
