@@ -13,7 +13,7 @@ export CLUSTER
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down demo-certificate test unit lint cluster cluster-down image crds docs clean
-.PHONY: bench bench-survival bench-rotation bench-handshake
+.PHONY: bench bench-survival bench-rotation bench-rollout bench-handshake
 
 help:
 	@echo 'make demo          a chat in your browser, through a balancer on a real local cluster'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench         measure how fast changes reach the balancer, on a local cluster; and there as well:'
 	@echo '     bench-survival    whether sockets outlive every change, on either data plane'
 	@echo '     bench-rotation    how fast a new certificate is served'
+	@echo '     bench-rollout     whose sockets a rolling restart closes, and when'
 	@echo 'make bench-handshake   what a handshake and an open socket cost, beside a plain nginx; without a cluster'
 
 # A Debian without python3-venv gets it here, where we are root.
@@ -84,6 +85,9 @@ bench-survival: $(VENV)/.done
 
 bench-rotation: $(VENV)/.done
 	@$(BIN)/python -m bench.rotation
+
+bench-rollout: $(VENV)/.done
+	@$(BIN)/python -m bench.rollout
 
 bench-handshake: $(VENV)/.done
 	@$(BIN)/python -m bench.handshake
