@@ -61,7 +61,9 @@ class StateMemo:
             self._written = (state, data)
             # What will be read of it. All hosts have been checked, and the rest is little.
             rest = read_state({key: text for key, text in data.items() if key != HOSTS_KEY}).state
-            self._read = (data, Reading(replace(rest, hosts=state.hosts), whole=True))
+            again = replace(rest, hosts=state.hosts)
+            # The very state, where that is what will be read: what follows from it is known.
+            self._read = (data, Reading(state if again == state else again, whole=True))
         return self._written[1]
 
     def _hosts_in_force(self, nginx: ConfigMap) -> Mapping[str, HostClaim]:

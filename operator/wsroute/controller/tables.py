@@ -8,8 +8,11 @@ No part is ever deleted: one that is not needed any more is emptied, after every
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Final, Generic
 
 from wsroute.cluster.objects import ConfigMap, Key
@@ -34,6 +37,7 @@ from wsroute.dataplane.bundle import digest
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, ShardError, shard_index
 from wsroute.dataplane.table import EndpointGroup, HostRecord, Table
+from wsroute.graph.changes import span
 from wsroute.graph.model import BalancerNode
 
 PART_BYTES: Final = 16 * 1024
@@ -43,6 +47,8 @@ API server, and each agent, must take in all; 64 KiB take it 2 ms longer."""
 SPARSE: Final = 8
 """How many times the bytes of a family must fit into its parts before there are fewer of them, so that their number
 does not go to and fro."""
+
+_NAME: Final = attrgetter("name")
 
 _PLACE: Final = re.compile(r"([re])(0|[1-9][0-9]{0,2})", re.ASCII)
 """How the name of a part's ConfigMap ends."""
@@ -61,6 +67,8 @@ class _FamilyMemo(Generic[Item]):
     before: int = 0
     parts: tuple[Part[Item], ...] = ()
     standing: dict[int, Standing[Item]] = field(default_factory=dict)
+    found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = field(default_factory=dict)
+    """What was found to stand as it should: the ConfigMap, what it should say, and the writing leader's epoch."""
 
 
 @dataclass(slots=True)
@@ -70,6 +78,8 @@ class TableMemo:
     hosts: _FamilyMemo[HostRecord] = field(default_factory=_FamilyMemo)
     groups: _FamilyMemo[EndpointGroup] = field(default_factory=_FamilyMemo)
     view: TableView | None = None
+    viewed: tuple[object, object] | None = None
+    """What the view was made of."""
     built: tuple[BalancerNode, Table] | None = None
     fitted: tuple[Table, Table, frozenset[RouteRef]] | None = None
     """A table that is too large, what is left of it, and what is not."""
@@ -143,15 +153,18 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
         for (family, index), each in known.items()
         if index >= len(host_parts if family == HOSTS.family else group_parts)
     ]
-    view = TableView(
+    seen = (
         [(part.items, hosts.get(index)) for index, part in enumerate(host_parts)],
         [groups[index] for index in range(len(group_parts)) if index in groups],
     )
-    if memo.view is None or memo.view.signature != view.signature:
-        memo.view = view
+    if memo.view is None or memo.viewed != seen:
+        view = TableView(*seen)
+        if memo.view is None or memo.view.signature != view.signature:
+            memo.view = view
+        memo.viewed = seen
     planned = Tables(
-        endpoints=_family_writes(GROUPS, balancer, group_parts, known, epoch=epoch),
-        hosts=_family_writes(HOSTS, balancer, host_parts, known, epoch=epoch),
+        endpoints=_family_writes(GROUPS, balancer, group_parts, known, memo.groups, epoch=epoch),
+        hosts=_family_writes(HOSTS, balancer, host_parts, known, memo.hosts, epoch=epoch),
         emptied=differing(excess),
         view=memo.view,
     )
@@ -197,7 +210,7 @@ def _with_published(
     groups: Iterable[Standing[EndpointGroup]],
 ) -> tuple[EndpointGroup, ...]:
     """The groups that are wanted, and those that nobody wants any more but a host still names as it is published."""
-    names_wanted = {group.name for group in wanted}
+    names_wanted = set(map(_NAME, wanted))
     others = [
         group
         for standing in groups
@@ -217,7 +230,10 @@ def _split(kind: Kind[Item], items: tuple[Item, ...], count: int, memo: _FamilyM
     """The parts that some items give, about as many as stand."""
     before = count
     if not memo.parts or memo.before != before or memo.items != items:
-        parts = _parts(kind, items, count, memo.parts)
+        if len(memo.parts) == count:
+            parts = _changed_parts(kind, memo.items, items, memo.parts)
+        else:
+            parts = _parts(kind, items, count, memo.parts)
         while count < shards.MAX_SHARDS and any(len(part.text) > PART_BYTES for part in parts):
             count *= 2
             parts = _parts(kind, items, count, parts)
@@ -241,10 +257,29 @@ def _parts(
     )
 
 
+def _changed_parts(
+    kind: Kind[Item], before: tuple[Item, ...], items: tuple[Item, ...], parts: tuple[Part[Item], ...]
+) -> tuple[Part[Item], ...]:
+    """The same number of parts, of which only those are made anew in which something has changed."""
+    start, end_before, end_after = span(before, items)
+    gone = set(map(id, before[start:end_before]))
+    come: defaultdict[int, list[Item]] = defaultdict(list)
+    for item in before[start:end_before]:
+        come[shard_index(kind.name(item), len(parts))] = []
+    for item in items[start:end_after]:
+        come[shard_index(kind.name(item), len(parts))].append(item)
+    changed = list(parts)
+    for index, fresh in come.items():
+        kept = (item for item in parts[index].items if id(item) not in gone)
+        # Of one name either all items are others or none, so that those that are equal keep their order.
+        changed[index] = _part(kind, tuple(sorted(chain(kept, fresh), key=kind.name)), [parts[index]])
+    return tuple(changed)
+
+
 def _part(kind: Kind[Item], items: tuple[Item, ...], before: Sequence[Part[Item]]) -> Part[Item]:
     for part in before:
         if part.items == items:
-            return part
+            return replace(part, items=items)  # these very objects, by which the next change is found
     known = {id(item): line for part in before for item, line in zip(part.items, part.lines, strict=True)}
     lines = tuple(known.get(id(item)) or kind.line(item) for item in items)
     text = "".join(f"{line}\n" for line in lines)
@@ -256,16 +291,32 @@ def _part(kind: Kind[Item], items: tuple[Item, ...], before: Sequence[Part[Item]
 
 
 def _family_writes(
-    kind: Kind[Item], balancer: Key, parts: tuple[Part[Item], ...], known: Known, *, epoch: int
+    kind: Kind[Item],
+    balancer: Key,
+    parts: tuple[Part[Item], ...],
+    known: Known,
+    memo: _FamilyMemo[Item],
+    *,
+    epoch: int,
 ) -> tuple[tuple[Write, ...], ...]:
     """Where the number of parts changes, the first one is written last: a family is whole only with it."""
-    writes = []
+    first: list[Write] = []
+    others: list[Write] = []
+    found = {}
     for index, part in enumerate(parts):
-        wanted = _wanted(balancer, shards.Place(kind.family, index, len(parts)), part, epoch=epoch)
-        writes.append(Write(wanted, known.get((kind.family, index))))
+        place, standing = shards.Place(kind.family, index, len(parts)), known.get((kind.family, index))
+        seen = memo.found.get(index)
+        if seen is not None and seen[0] is standing and seen[1] is part and seen[2:] == (place, epoch):
+            found[index] = seen
+            continue
+        writes = differing([Write(_wanted(balancer, place, part, epoch=epoch), standing)])
+        if standing is not None and not writes:
+            found[index] = (standing, part, place, epoch)
+        (others if index else first).extend(writes)
+    memo.found = found
     if (kind.family, 0) in known and _count(kind, known) != len(parts):
-        return _stages(differing(writes[1:]), differing(writes[:1]))
-    return _stages(differing(writes))
+        return _stages(tuple(others), tuple(first))
+    return _stages((*first, *others))
 
 
 def _stages(*stages: tuple[Write, ...]) -> tuple[tuple[Write, ...], ...]:

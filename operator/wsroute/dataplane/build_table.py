@@ -4,14 +4,15 @@ As in ``build`` what follows from a route or a host is remembered from pass to p
 nginx in milliseconds, however many routes there are: what has not changed is only passed by, and stays the same object.
 """
 
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from wsroute.api.common import header_key
-from wsroute.cluster.objects import Key
 from wsroute.dataplane.hosts import by_listeners
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.table import (
@@ -23,11 +24,13 @@ from wsroute.dataplane.table import (
     Table,
     Target,
 )
+from wsroute.graph.changes import span
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BackendNode, BalancerNode, PathNode, RouteNode, RouteSettings
 
 _ROUTE_INVALID: Final = Refuse(RefusalReason.ROUTE_INVALID)
 _NAME: Final = attrgetter("name")
+_RECORDS: Final = attrgetter("records")
 
 
 class _Places(NamedTuple):
@@ -54,16 +57,19 @@ class _Served(NamedTuple):
 
 
 class _Built(NamedTuple):
-    """A table, and what it was made of."""
+    """A table, and what it was made of: the routes with what each adds, in the same order; the groups by name; and the
+    hosts by name, whose names stand in ``names`` in order."""
 
     permitted: tuple[str, ...]
-    fragments: Mapping[Key, _Fragment]
-    places: list[_Places]
+    routes: tuple[RouteNode, ...]
+    fragments: tuple[_Fragment, ...]
+    groups: Mapping[str, EndpointGroup]
     hosts: Mapping[str, _Served]
+    names: tuple[str, ...]
     table: Table
 
 
-_NOTHING: Final = _Built((), {}, [], {}, Table((), ()))
+_NOTHING: Final = _Built((), (), (), {}, {}, (), Table((), ()))
 
 
 def build_table(node: BalancerNode, *, memo: Memo) -> Table:
@@ -82,35 +88,68 @@ def build_table(node: BalancerNode, *, memo: Memo) -> Table:
 def _build(node: BalancerNode, permitted: tuple[str, ...], before: _Built | None) -> _Built:
     if before is None or before.permitted != permitted:
         before = _NOTHING
-    fragments: dict[Key, _Fragment] = {}
-    groups: dict[str, EndpointGroup] = {}
-    for route in (*node.accepted, *node.rejected):
-        fragment = before.fragments.get(route.key)
-        if fragment is None or fragment.route is not route:
-            fragment = _fragment(route, permitted, fragment)
-        fragments[route.key] = fragment
-        for group in fragment.groups:
-            groups[group.name] = group
-    places = [fragment.places for fragment in fragments.values()]
-    hosts = before.hosts if places == before.places else _hosts(places, before.hosts)
-    records = tuple([record for served in hosts.values() for record in served.records])
-    table = Table(hosts=records, groups=tuple(sorted(groups.values(), key=_NAME)))
-    return _Built(permitted, fragments, places, hosts, table)
+    routes = (*node.accepted, *node.rejected)
+    start, end_before, end_after = span(before.routes, routes)
+    gone = before.fragments[start:end_before]
+    known = {fragment.route.key: fragment for fragment in gone}
+    come = []
+    for route in routes[start:end_after]:
+        fragment = known.get(route.key)
+        come.append(
+            fragment if fragment is not None and fragment.route is route else _fragment(route, permitted, fragment)
+        )
+    fragments = (*before.fragments[:start], *come, *before.fragments[end_before:])
+    groups, in_order = _groups(before, gone, come, fragments)
+    hosts, host_names = _hosts(before, gone, come, fragments)
+    same = host_names is before.names and hosts is before.hosts
+    records = before.table.hosts if same else tuple(chain.from_iterable(map(_RECORDS, map(hosts.get, host_names))))
+    return _Built(permitted, routes, fragments, groups, hosts, host_names, Table(records, in_order))
 
 
-def _hosts(places: list[_Places], before: Mapping[str, _Served]) -> dict[str, _Served]:
-    """All hosts, in order."""
+def _groups(
+    before: _Built, gone: Sequence[_Fragment], come: Sequence[_Fragment], fragments: tuple[_Fragment, ...]
+) -> tuple[Mapping[str, EndpointGroup], tuple[EndpointGroup, ...]]:
+    """All groups by name, and in order of their names."""
+    fresh = {group.name: group for fragment in come for group in fragment.groups}
+    if any(group.name not in fresh for fragment in gone for group in fragment.groups):
+        # Whether others use them too can only be told by looking at all.
+        groups = {group.name: group for fragment in fragments for group in fragment.groups}
+        return groups, tuple(sorted(groups.values(), key=_NAME))
+    in_order = list(before.table.groups)
+    for name, group in fresh.items():
+        place = bisect_left(in_order, name, key=_NAME)
+        if name in before.groups:
+            in_order[place] = group
+        else:
+            in_order.insert(place, group)
+    return {**before.groups, **fresh}, tuple(in_order)
+
+
+def _hosts(
+    before: _Built, gone: Sequence[_Fragment], come: Sequence[_Fragment], fragments: tuple[_Fragment, ...]
+) -> tuple[Mapping[str, _Served], tuple[str, ...]]:
+    """All hosts by name, and their names in order."""
+    if [fragment.places for fragment in gone] == [fragment.places for fragment in come]:
+        return before.hosts, before.names
+    names = [host for fragment in come for host in fragment.places.hosts]
+    if not gone and len(set(names)) == len(names) and before.hosts.keys().isdisjoint(names):
+        parts = ((host, [fragment.places]) for fragment in come for host in fragment.places.hosts)
+        fresh = {host: _Served(own, _host_records(host, own)) for host, own in parts}
+        in_order = list(before.names)
+        for host in names:
+            insort(in_order, host)
+        return {**before.hosts, **fresh}, tuple(in_order)
     by_host: defaultdict[str, list[_Places]] = defaultdict(list)
-    for part in places:
-        for host in part.hosts:
-            by_host[host].append(part)
+    for fragment in fragments:
+        for host in fragment.places.hosts:
+            by_host[host].append(fragment.places)
     hosts: dict[str, _Served] = {}
-    for host, parts in sorted(by_host.items()):
-        served = before.get(host)
-        if served is None or served.parts != parts:
-            served = _Served(parts, _host_records(host, parts))
+    for host, own in by_host.items():
+        served = before.hosts.get(host)
+        if served is None or served.parts != own:
+            served = _Served(own, _host_records(host, own))
         hosts[host] = served
-    return hosts
+    return hosts, tuple(sorted(hosts))
 
 
 def _host_records(host: str, parts: list[_Places]) -> tuple[HostRecord, ...]:

@@ -10,11 +10,13 @@ Every step asks the memo first, so that a pass after one change costs little mor
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
+from operator import attrgetter, methodcaller
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec, WebSocketRouteSpec
@@ -23,11 +25,12 @@ from wsroute.cluster.objects import Balancer, Key, Namespace, Route, Service, Se
 from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
 from wsroute.graph.balancers import balancer_node
+from wsroute.graph.changes import changed_names, replaced, sorted_names
 from wsroute.graph.claims import age, idle_hosts
-from wsroute.graph.conflicts import Entrants, Settlement, Verdict, enter, settle, settle_changed
+from wsroute.graph.conflicts import Entrants, Settlement, Verdict, enter, enter_changed, settle, settle_changed
 from wsroute.graph.endpoints import EndpointRules, EndpointSet, resolve_endpoints
 from wsroute.graph.memo import Memo
-from wsroute.graph.model import Graph, GraphSettings, PathNode, RouteNode
+from wsroute.graph.model import BalancerNode, Graph, GraphSettings, PathNode, RouteNode
 from wsroute.graph.references import Resolve, Target, resolve_paths
 from wsroute.graph.reserved import NOTHING_RESERVED, reserved_addresses, reserved_among
 from wsroute.graph.urls import route_urls
@@ -53,28 +56,28 @@ def build_graph(
     reserved = NOTHING_RESERVED if settings.standalone else reserved_addresses(snapshot, memo)
     remembered: dict[Key, BalancerState] = {}
     expires = math.inf
-    nodes: dict[Key, RouteNode] = dict(lost)
-    for key, balancer in snapshot.balancers.items():
+    parts: list[Mapping[Key, RouteNode]] = [lost] if lost else []
+    balancers: dict[Key, BalancerNode] = {}
+    for key, balancer in sorted(snapshot.balancers.items(), key=_by_key):
         state = states.get(key, NO_STATE)
         if balancer.spec is None:
             remembered[key] = state  # which routes it has is unknown, so that none of them is gone
+            balancers[key] = balancer_node(balancer, tuple(_of_balancer(key, lost)), snapshot)
             continue
         own = members.get(key, NO_MEMBERS)
         contest = _contest(balancer, balancer.spec, own, state, memo, wall)
         remembered[key] = contest.state
         expires = min(expires, contest.expires)
-        nodes.update(_balanced_nodes(balancer, own, contest.verdicts, snapshot, reserved, settings, memo))
+        nodes = _balanced_nodes(balancer, own, contest.verdicts, snapshot, reserved, settings, memo)
+        balancers[key] = balancer_node(balancer, tuple(nodes.values()), snapshot)
+        parts.append(nodes)
+    routes = parts[0] if len(parts) == 1 else replaced({}, dict(chain.from_iterable(map(_ITEMS, parts))), places)
+    return Graph(balancers=balancers, routes=routes, states=remembered, expires=expires)
 
-    by_balancer: defaultdict[Key, list[RouteNode]] = defaultdict(list)
-    ordered = {key: nodes[key] for key in places}
-    for node in ordered.values():
-        if node.balancer is not None:
-            by_balancer[node.balancer].append(node)
-    balancers = {
-        key: balancer_node(balancer, tuple(by_balancer[key]), snapshot)
-        for key, balancer in sorted(snapshot.balancers.items(), key=lambda item: item[0])
-    }
-    return Graph(balancers=balancers, routes=ordered, states=remembered, expires=expires)
+
+def _of_balancer(key: Key, lost: Mapping[Key, RouteNode]) -> Iterator[RouteNode]:
+    """The routes of a balancer that is not valid itself."""
+    return (node for node in lost.values() if node.balancer == key)
 
 
 def _default_balancer(snapshot: Snapshot, settings: GraphSettings) -> Key | None:
@@ -99,10 +102,13 @@ _Place = RouteNode | _Member
 _Members = Mapping[Key, _Member]
 NO_MEMBERS: Final[_Members] = MappingProxyType({})
 
+_BALANCER: Final = attrgetter("balancer")
+_ITEMS: Final = methodcaller("items")
+
 
 def _places(snapshot: Snapshot, default: Key | None, settings: GraphSettings, memo: Memo) -> Mapping[Key, _Place]:
     """For each route where it belongs, sorted by key."""
-    routes = memo.get(("routes",), (snapshot.routes,), lambda: dict(sorted(snapshot.routes.items(), key=_by_key)))
+    routes = memo.revise(("routes",), (snapshot.routes,), partial(_in_order, snapshot.routes))
     around = (snapshot.balancers, snapshot.namespaces, default, settings)
 
     def parts(route: Route) -> tuple[Key | None, Balancer | None, Namespace | None]:
@@ -143,8 +149,15 @@ def _by_key(item: tuple[Key, object]) -> Key:
     return item[0]
 
 
+def _in_order(routes: Mapping[Key, Route], before: Mapping[Key, Route] | None) -> Mapping[Key, Route]:
+    return {key: routes[key] for key in sorted_names(before or (), routes)}
+
+
 def _by_balancer(places: Mapping[Key, _Place]) -> tuple[Mapping[Key, _Members], Mapping[Key, RouteNode]]:
     """The routes of each balancer, and those of none."""
+    wanted = set(map(_BALANCER, places.values()))
+    if len(wanted) == 1 and set(map(type, places.values())) == {_Member}:
+        return {wanted.pop(): cast("_Members", places)}, {}
     members: defaultdict[Key, dict[Key, _Member]] = defaultdict(dict)
     lost = {}
     for key, place in places.items():
@@ -177,6 +190,11 @@ def _no_balancer(wanted: Key | None, *, exists: bool) -> Problem:
     return Problem(Reason.NO_BALANCER, "spec.balancerRef", message)
 
 
+def _rival(member: _Member | None) -> Admission | None:
+    """What competes of a route, None where the balancer does not admit it."""
+    return member.admission if member is not None and member.admission.admitted else None
+
+
 class _Contest(NamedTuple):
     """What the routes of a balancer settled, what is to be remembered of it, and until when it stands."""
 
@@ -196,11 +214,17 @@ def _contest(
     key, hosts = balancer.meta.key, state.hosts
     quota = spec.allowed_routes.max_per_namespace
 
-    def compete() -> Entrants:
-        rivals = (member.admission for member in members.values() if member.admission.admitted)
-        return enter(rivals, max_per_namespace=quota)
+    def compete(known: tuple[_Members, int | None, Entrants] | None) -> tuple[_Members, int | None, Entrants]:
+        entrants = None
+        if known is not None and known[1] == quota:
+            changed = changed_names(known[0], members)
+            pairs = [(_rival(known[0].get(name)), _rival(members.get(name))) for name in changed]
+            entrants = enter_changed(known[2], pairs, max_per_namespace=quota)
+        if entrants is None:
+            entrants = enter(filter(None, map(_rival, members.values())), max_per_namespace=quota)
+        return members, quota, entrants
 
-    entrants = memo.get(("entrants", key), (members, quota), compete)
+    *_, entrants = memo.revise(("entrants", key), (members, quota), compete)
     idle = memo.get(("idle", key), (entrants, hosts), lambda: idle_hosts(hosts, entrants.wanted))
     standing, expires = age(hosts, idle, wall=wall)
 
@@ -257,9 +281,10 @@ def _balanced_nodes(
     def touched(before: tuple[Any, ...]) -> Collection[Key] | None:
         if before[:3] != around[:3]:
             return None
-        users = memo.get(("users", own), (members,), partial(_users, members))
-        changed = _changed(before[4], services) | _changed(before[5], slices)
-        return {key for service in changed for key in users.get(service, ())} | _changed(before[3], verdicts)
+        changed = changed_names(before[4], services) | changed_names(before[5], slices)
+        # That no Service changed is as frequent as that one did, and who uses them need not be known then.
+        users = memo.get(("users", own), (members,), partial(_users, members)) if changed else {}
+        return {key for service in changed for key in users.get(service, ())} | changed_names(before[3], verdicts)
 
     return memo.each(("nodes", own), members, around, touched=touched, inputs=inputs, compute=compute)
 
@@ -271,14 +296,6 @@ def _users(members: _Members) -> Mapping[Key, list[Key]]:
         for service in member.admission.services:
             users[service].append(key)
     return users
-
-
-def _changed(before: Mapping[Key, object], after: Mapping[Key, object]) -> set[Key]:
-    """What is not the same object in both."""
-    if before is after:
-        return set()
-    changed = {key for key, found in after.items() if before.get(key) is not found}
-    return changed | (before.keys() - after.keys())
 
 
 def _route_node(

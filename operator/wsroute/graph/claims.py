@@ -7,6 +7,8 @@ each pass, and whoever has the oldest route could take a host by adding it to th
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import filterfalse
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from wsroute.cluster.balancer_state import HostClaim, format_time, parse_time
@@ -14,6 +16,9 @@ from wsroute.cluster.balancer_state import HostClaim, format_time, parse_time
 HOLD: Final = 600
 """Seconds for which a host stays its owner's after its last route was gone: a route that is deleted and made anew, by a
 hand or by a tool, finds its host where it was."""
+
+
+_NAMESPACE: Final = attrgetter("namespace")
 
 
 class Aged(NamedTuple):
@@ -25,7 +30,8 @@ class Aged(NamedTuple):
 
 def idle_hosts(claims: Mapping[str, HostClaim], wanted: Collection[tuple[str, str]]) -> tuple[str, ...]:
     """The claimed hosts for which the owner has no route: ``wanted`` are hosts and the namespaces of their routes."""
-    return tuple(host for host, claim in claims.items() if (host, claim.namespace) not in wanted)
+    owned = zip(claims, map(_NAMESPACE, claims.values()), strict=True)
+    return tuple(host for host, _ in filterfalse(wanted.__contains__, owned))
 
 
 def age(claims: Mapping[str, HostClaim], idle: Iterable[str], *, wall: float) -> Aged:

@@ -7,15 +7,18 @@ in a route gave its host away, somebody else could take it, and mending the slip
 does not even look at whether a route is valid, and one route's problem changes nothing for any other.
 """
 
+from bisect import insort
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.cluster.balancer_state import HOSTS_LIMIT, HostClaim, claim_size, format_time
 from wsroute.cluster.objects import Key, PathClaim
 from wsroute.graph.admission import Admission
+from wsroute.graph.changes import span
 from wsroute.graph.claims import held_until
 
 
@@ -32,22 +35,24 @@ class Verdict:
 class Entrants(NamedTuple):
     """The routes that compete, in the order of their age, and those that are beyond their namespace's quota.
 
-    ``wanted`` are the hosts of the former with their namespaces.
+    ``wanted`` are the hosts of the former with their namespaces, and ``counts`` the routes of each namespace.
     """
 
     routes: tuple[Admission, ...]
     beyond: Mapping[Key, Verdict]
     wanted: frozenset[tuple[str, str]]
+    counts: Mapping[str, int]
 
 
 class Settlement(NamedTuple):
     """What became of each route, and whose the hosts are now: the very mapping as before where nothing changed.
-    ``peaceful``: each of the ``entrants`` got all that it wants."""
+    ``peaceful``: each of the ``entrants`` got all that it wants. ``size`` is what the claims take, in bytes."""
 
     entrants: Entrants
     verdicts: Mapping[Key, Verdict]
     claims: Mapping[str, HostClaim]
     peaceful: bool
+    size: int
 
 
 def enter(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> Entrants:
@@ -55,7 +60,7 @@ def enter(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> 
     counts: Counter[str] = Counter()
     routes = []
     beyond = {}
-    for route in sorted(admissions, key=lambda admission: (admission.created, admission.key)):
+    for route in sorted(admissions, key=_age):
         namespace = route.key.namespace
         counts[namespace] += 1
         if max_per_namespace is not None and counts[namespace] > max_per_namespace:
@@ -63,7 +68,34 @@ def enter(admissions: Iterable[Admission], *, max_per_namespace: int | None) -> 
         else:
             routes.append(route)
     wanted = frozenset((host, route.key.namespace) for route in routes for host in route.hosts)
-    return Entrants(tuple(routes), beyond, wanted)
+    return Entrants(tuple(routes), beyond, wanted, counts)
+
+
+def _age(route: Admission) -> tuple[str, Key]:
+    return route.created, route.key
+
+
+def enter_changed(
+    known: Entrants, changed: Collection[tuple[Admission | None, Admission | None]], *, max_per_namespace: int | None
+) -> Entrants | None:
+    """What :func:`enter` gives, in little time, where it is easily told: some routes are new (they were None before).
+    None where it is not."""
+    if known.beyond:
+        return None
+    counts, new = Counter(known.counts), []
+    for before, after in changed:
+        if before is not None:
+            return None
+        if after is not None:
+            counts[after.key.namespace] += 1
+            new.append(after)
+            if max_per_namespace is not None and counts[after.key.namespace] > max_per_namespace:
+                return None
+    routes = list(known.routes)
+    for route in new:
+        insort(routes, route, key=_age)
+    wanted = known.wanted.union((host, route.key.namespace) for route in new for host in route.hosts)
+    return Entrants(tuple(routes), known.beyond, wanted, counts)
 
 
 def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
@@ -96,7 +128,8 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
                 problems.append(_path_conflict(path, f"spec.paths[{index}].path", older))
         verdicts[route.key] = Verdict(True, tuple(problems), tuple(hosts), tuple(paths))
     peaceful = not any(verdict.problems for key, verdict in verdicts.items() if key not in entrants.beyond)
-    return Settlement(entrants, verdicts, claims if owners.claims == claims else owners.claims, peaceful)
+    settled = claims if owners.claims == claims else owners.claims
+    return Settlement(entrants, verdicts, settled, peaceful, HOSTS_LIMIT - owners.room)
 
 
 def settle_changed(settled: Settlement, entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement | None:
@@ -105,28 +138,51 @@ def settle_changed(settled: Settlement, entrants: Entrants, claims: Mapping[str,
     before = settled.entrants
     if claims is not settled.claims or not settled.peaceful or entrants.beyond != before.beyond:
         return None
-    known = {route.key: route for route in before.routes}
-    changed = [route for route in entrants.routes if known.pop(route.key, None) is not route]
+    start, end_before, end_after = span(before.routes, entrants.routes)
+    known = {route.key: route for route in before.routes[start:end_before]}
+    changed = [route for route in entrants.routes[start:end_after] if known.pop(route.key, None) is not route]
     if known:
         return None  # somebody has left something to others
-    wanted = Counter(host for route in entrants.routes for host in route.hosts)
+    rivals = _Rivals(before, entrants, changed)
     new: dict[str, HostClaim] = {}
     for route in changed:
         own = HostClaim(route.key.namespace)
         for host in route.hosts:
             first, _, parent = host.partition(".")
             above = claims.get(f"*.{parent}", own)
-            if first == "*" or wanted[host] > 1 or above.namespace != own.namespace or claims.get(host, own) != own:
+            if first == "*" or above.namespace != own.namespace or claims.get(host, own) != own:
+                return None
+            if rivals.count(host, own.namespace) > 1:
                 return None
             if host not in claims:
                 new[host] = own
         if len(set(route.paths)) < len(route.paths):
             return None
-    together = {**claims, **new}
-    if sum(claim_size(host, claim.namespace) for host, claim in together.items()) > HOSTS_LIMIT:
+    size = settled.size + sum(claim_size(host, claim.namespace) for host, claim in new.items())
+    if size > HOSTS_LIMIT:
         return None
     verdicts = {route.key: Verdict(True, (), route.hosts, route.paths) for route in changed}
-    return Settlement(entrants, {**settled.verdicts, **verdicts}, together if new else claims, peaceful=True)
+    together = {**claims, **new} if new else claims
+    return Settlement(entrants, {**settled.verdicts, **verdicts}, together, peaceful=True, size=size)
+
+
+class _Rivals:
+    """How many routes want a host."""
+
+    def __init__(self, before: Entrants, entrants: Entrants, changed: Iterable[Admission]) -> None:
+        self._before = before
+        self._entrants = entrants
+        self._by_changed = Counter(host for route in changed for host in route.hosts)
+
+    def count(self, host: str, namespace: str) -> int:
+        """Those that want a host that nobody has but this namespace, if anybody."""
+        if (host, namespace) not in self._before.wanted:
+            return self._by_changed[host]
+        return self._by_all[host]
+
+    @cached_property
+    def _by_all(self) -> Counter[str]:
+        return Counter(host for route in self._entrants.routes for host in route.hosts)
 
 
 class _HostOwners:
@@ -139,7 +195,7 @@ class _HostOwners:
         self.claims: dict[str, HostClaim] = {}
         self._below: defaultdict[str, dict[str, str]] = defaultdict(dict)
         """By parent domain: each namespace that owns a name right below it, with the first such name in order."""
-        self._room = HOSTS_LIMIT
+        self.room = HOSTS_LIMIT
         for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
             claim = claims[host]
             if self._rival(host, claim.namespace) is None:
@@ -148,7 +204,7 @@ class _HostOwners:
     def claim(self, host: str, namespace: str) -> None:
         """Give ``host`` to a namespace if nobody is in the way and there is room."""
         free = host not in self.claims and self._rival(host, namespace) is None
-        if free and claim_size(host, namespace) <= self._room:
+        if free and claim_size(host, namespace) <= self.room:
             self._put(host, HostClaim(namespace))
 
     def has(self, host: str, namespace: str) -> bool:
@@ -163,7 +219,7 @@ class _HostOwners:
 
     def _put(self, host: str, claim: HostClaim) -> None:
         self.claims[host] = claim
-        self._room -= claim_size(host, claim.namespace)
+        self.room -= claim_size(host, claim.namespace)
         first, _, parent = host.partition(".")
         if first != "*":
             below = self._below[parent]

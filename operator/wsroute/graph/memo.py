@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
+from wsroute.graph.changes import changed_names, replaced, same_names
+
 Result = TypeVar("Result")
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")
@@ -76,20 +78,19 @@ class Memo:
         if entry is not None:
             same = all(one is other for one, other in zip(known.around, around, strict=True))
             suspects = () if same else touched(cast("Around", known.around))
-        stale = set(items if suspects is None else suspects)
-        if known.items is not items:
-            stale.update(name for name, item in items.items() if known.items.get(name) is not item)
-        fresh: dict[Name, tuple[tuple[Any, ...], Result]] = {}
-        for name in stale & items.keys():
-            given = inputs(name, items[name])
-            if known.inputs.get(name) != given:
-                fresh[name] = (given, compute(name, items[name]))
+        stale = changed_names(known.items, items)
+        stale.update(items if suspects is None else suspects)
+        given: dict[Name, tuple[Any, ...]] = {}
+        fresh: dict[Name, Result] = {}
+        for name in stale:
+            if name in items:
+                asked = inputs(name, items[name])
+                if known.inputs.get(name) != asked:
+                    given[name], fresh[name] = asked, compute(name, items[name])
         given_inputs, results = known.inputs, known.results
-        if fresh or known.results.keys() != items.keys():
-            merged = {**results, **{name: result for name, (_, result) in fresh.items()}}
-            results = {name: merged[name] for name in items}
-            asked = {**given_inputs, **{name: given for name, (given, _) in fresh.items()}}
-            given_inputs = {name: asked[name] for name in items}
+        if fresh or not same_names(known.items, items):
+            results = replaced(results, fresh, items)
+            given_inputs = replaced(given_inputs, given, items)
         self._used[key] = ((), _Each(items, around, given_inputs, results))
         return results
 
