@@ -51,8 +51,8 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which shard: ``family`` is r for hosts, e for endpoints and c for certificates; ``count`` is how many shards it has,
-    a power of 2."""
+    """Which shard: ``family`` is r for hosts, e for endpoints and c for certificates; ``count`` is how many shards it
+    has, a power of 2."""
 
     family: str
     index: int
