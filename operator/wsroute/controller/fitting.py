@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.room import ROOM, group_room, host_room
-from wsroute.dataplane.shards import MAX_SHARDS, endpoints_line, host_line, shard_index
+from wsroute.dataplane.room import ROOM, certificate_room, group_room, host_room
+from wsroute.dataplane.shards import MAX_SHARDS, certificate_line, endpoints_line, host_line, shard_index
 from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, PathRecord, Table
 
 PART_BYTES: Final = 480 * 1024
@@ -86,7 +86,8 @@ def _group_size(group: EndpointGroup) -> Size:
 def left_out(table: Table, memo: SizeMemo) -> frozenset[RouteRef]:
     """The routes that have to give way, none where there is room."""
     parts: defaultdict[tuple[str, int], _Room] = defaultdict(lambda: _Room(PART_BYTES))
-    whole = _Room(ROOM)
+    # Certificates are the administrator's, and bounded (``certifying``).
+    whole = _Room(ROOM - sum(certificate_room(each, certificate_line(each)) for each in table.certificates))
     groups = memo.groups(table)
     for host, uses in memo.hosts(table):
         part = parts["r", shard_index(host.host, MAX_SHARDS)]
@@ -160,7 +161,7 @@ def without(table: Table, routes: Collection[RouteRef]) -> Table:
         if isinstance(path.action, Forward)
         for target in path.action.targets
     }
-    return Table(hosts, tuple(group for group in table.groups if group.name in used))
+    return replace(table, hosts=hosts, groups=tuple(group for group in table.groups if group.name in used))
 
 
 def _hosts_without(hosts: tuple[HostRecord, ...], routes: Collection[RouteRef]) -> Iterator[HostRecord]:

@@ -8,7 +8,7 @@ much: it must cost next to nothing to say.
 from typing import Final
 
 from wsroute.dataplane.dictionary import server_name
-from wsroute.dataplane.table import EndpointGroup, HostRecord
+from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord
 
 ROOM: Final = 30 * 1024 * 1024
 """Bytes that a table may take, of the 64 MiB in dynamic.conf.j2: two stand beside one another while one takes the
@@ -37,6 +37,12 @@ def group_room(group: EndpointGroup, _line: str) -> int:
     texts = [len(address.address) for address in (*group.addresses, *group.returning)]
     value = _HEAD + len(texts) * (max(texts, default=0) + _ID_AND_PORT)
     return _block(_KEY + len(group.name)) + _block(value)
+
+
+def certificate_room(certificate: CertificateRecord, _line: str) -> int:
+    """Bytes that the certificate of a name takes."""
+    value = _block(len(" ".join(certificate.files)))
+    return sum(_block(_KEY + len(listener) + 1 + len(certificate.name)) + value for listener in certificate.listeners)
 
 
 def _block(size: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-_PARTS: Final = ("table", "sockets", "report", "choice", "handshake")
+_PARTS: Final = ("table", "sockets", "report", "choice", "handshake", "certificate")
 _ADMIN: Final = (
     "ready",
     "describe",
