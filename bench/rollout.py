@@ -217,7 +217,7 @@ def print_result(result: Result) -> None:
     cuts = result.cuts
     most = most_at_once(cuts, within=WINDOW)
     print(
-        f"both together, most in any {WINDOW:g} s: {most} of {len(cuts)}, {most / len(cuts):.1%} ({stated(result):.0f})"
+        f"all pods together, most in any {WINDOW:g} s: {most} of {len(cuts)}, {most / len(cuts):.1%} ({stated(result):.0f})"
     )
     print(f"\n{'seconds':>9}  closed")
     for second, count in windows(cuts):
