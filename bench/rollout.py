@@ -216,7 +216,9 @@ def print_result(result: Result) -> None:
         )
     cuts = result.cuts
     most = most_at_once(cuts, within=WINDOW)
-    print(f"of all pods, most in any {WINDOW:g} s: {most} of {len(cuts)}, {most / len(cuts):.1%}")
+    print(
+        f"all pods together, most in any {WINDOW:g} s: {most} of {len(cuts)}, {most / len(cuts):.1%} ({stated(result):.0f})"
+    )
     print(f"\n{'seconds':>9}  closed")
     for second, count in windows(cuts):
         print(f"{second:>3g} -{second + WINDOW:>4g}  {count:>4} {'#' * round(count / 4)}".rstrip())
@@ -235,6 +237,11 @@ def print_result(result: Result) -> None:
 def share(sockets: int, workers: int) -> float:
     """The most that may close at once of a pod's sockets."""
     return sockets / workers + BATCH
+
+
+def stated(result: Result) -> float:
+    """The same of all pods that leave, as each may close its own part at the same time."""
+    return sum(share(len(pod.cuts), result.workers) for pod in result.pods)
 
 
 def ends(cuts: Sequence[float]) -> list[tuple[float, int]]:
@@ -269,8 +276,8 @@ def draw(result: Result) -> str:
     where.moments(told, label="told to end")
     closed = Panel(f"Sockets that close, in each {WINDOW:g} seconds", seconds, total / 2, height=150, tick=total / 10)
     closed.bars(windows(result.cuts), width=WINDOW, color=COLORS[5], label="closed")
-    level = sum(len(pod.cuts) for pod in result.pods) / result.workers
-    closed.level(level, color=COLORS[3], label=f"one worker of {result.workers} of each pod that leaves")
+    label = f"stated: one worker of {result.workers} of each pod that leaves, and {BATCH} sockets"
+    closed.level(stated(result), color=COLORS[3], label=label)
     return picture(
         [where, closed],
         description=(
