@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,8 +16,9 @@ import pytest
 from tests.nginx.test_render_handshake import connected, get, shake
 from tests.support.backend import Backend, running_backend
 from tests.support.configurations import HOST, configuration
+from tests.support.dynamic import shell_of
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import CHOSEN, Nginx, running_nginx
+from tests.support.nginx_runner import CHOSEN, Nginx, local_options, running_nginx, short_folder
 from tests.support.ports import free_ports
 from tests.support.table_parts import BALANCER, config_maps
 from tests.support.tables import forward, host, record, table
@@ -29,6 +31,7 @@ from wsroute.balancer.table_reader import Counts, OpenSocket, TableReader
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord, Table
+from wsroute.nginx.render import render
 from wsroute.nginx.script import SCRIPT
 from wsroute.nginx.shell import OPEN_PARTS
 
@@ -138,6 +141,31 @@ async def until_async(running: Running, is_so: Callable[[list[OpenSocket]], bool
     async with asyncio.timeout(15):
         while not is_so(await running.open()):  # noqa: ASYNC110 (nginx tells nobody)
             await asyncio.sleep(0.02)
+
+
+async def test_where_there_is_no_room_to_list_a_socket_it_is_served_all_the_same() -> None:
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with short_folder() as folder:
+            nginx = Nginx(folder, local_options())
+            shell = render(
+                shell_of(configuration(port=port, worker_connections=4_096)), nginx.paths, options=nginx.options
+            )
+            small = re.sub(r"(zone=wsroute_open_[0-9]+):1m", r"\1:48k", shell.text)
+            try:
+                nginx.start(small, shell.version)
+                running = Running(nginx, port, backend)
+                running.push()
+                held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(900)]
+                assert 0 < len(await running.open()) < 900
+                async with running.reader() as reader:
+                    assert sum((await reader.endpoint_sockets()).values()) == 900
+                assert (await running.counts()).open == {"team-a/chat": 900}
+                await asyncio.gather(*(client.close() for client in held))
+                await until_async(running, lambda found: found == [])
+                assert "crit" not in nginx.error_log()
+            finally:
+                nginx.stop()
 
 
 async def test_a_killed_worker_s_sockets_go_from_the_list() -> None:

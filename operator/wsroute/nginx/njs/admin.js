@@ -314,28 +314,19 @@ function open(r) {
     if (!Number.isInteger(part) || part < 0 || part >= PARTS) {
         return fail(r, 400, 'part must be a number below ' + PARTS);
     }
-    const dictionary = openPart(part);
-    const found = dictionary.keys(MANY);
-    let text = '';
-    for (let i = 0; i < found.length; i++) {
-        const value = dictionary.get(found[i]);
-        if (value !== undefined) {
-            text += found[i] + ' ' + value + '\n';
-        }
-    }
+    const lines = openPart(part).items(MANY).map((item) => item[0] + ' ' + item[1] + '\n');
     r.headersOut['X-Parts'] = String(PARTS);
     r.headersOut['Content-Type'] = 'text/plain; charset=utf-8';
-    r.return(200, text);
+    r.return(200, lines.join(''));
 }
 
 // What is counted, for the agent's metrics: the requests by reason and route, the open sockets by route, and how many
 // endpoints are set aside.
 function counts(r) {
     const open = {};
-    const routes = ngx.shared.wsroute_routes;
-    routes.keys(MANY).forEach((key) => {
-        const route = key.substring(key.indexOf(' ') + 1);
-        open[route] = (open[route] || 0) + Math.max(0, routes.get(key) || 0);
+    ngx.shared.wsroute_routes.items(MANY).forEach((item) => {
+        const route = item[0].substring(item[0].indexOf(' ') + 1);
+        open[route] = (open[route] || 0) + Math.max(0, item[1]);
     });
     const ejected = ngx.shared.wsroute_ejected;
     const now = Date.now();
@@ -348,12 +339,13 @@ function countedRequests() {
     const dictionary = ngx.shared.wsroute_counts;
     const found = {};
     const numbers = {'#': 0};
-    dictionary.keys(MANY).forEach((key) => {
+    dictionary.items(MANY).forEach((item) => {
+        const key = item[0];
         const slash = key.indexOf('/');
         if (key[0] === '#') {
             numbers[key] = numbers[key] || 0;
         } else {
-            found[key] = dictionary.get(key) || 0;
+            found[key] = item[1];
             if (slash > 0) {
                 const own = '#' + key.substring(key.indexOf(' ') + 1, slash);
                 numbers[own] = (numbers[own] || 0) + 1;

@@ -4,13 +4,15 @@
 // In `wsroute_counts`: `<reason> <namespace/name>`, and `#<namespace>` and `#`, how many of those keys a namespace and
 // all have: one team's many routes must not take the room of others. What has no key of its own is counted as OTHER.
 // In `wsroute_routes`: `<pid> <route>`, the open sockets that a worker holds. In `wsroute_open_<n>`: `<pid> <connection>`,
-// an open socket: when it began in seconds, the client's address, the endpoint, the route. Values that njs lists at
-// once must be few, or its worker stands still: so there are several of these dictionaries.
+// an open socket: when it began in seconds, the client's address, the endpoint, the route. A dictionary can only be
+// listed as a whole, and its worker stands still meanwhile, for 2 ms per 3,000: so there are several of these.
 
 const OTHER = 'other';
 const MOST_KEYS = 4000;
 const MOST_KEYS_OF_A_NAMESPACE = 400;
 const PARTS = 16;
+// Bytes that stay free: nginx would write a line to its log for each socket that finds no room.
+const SPARE = 16384;
 
 // Count a request's fate; gives what its route is called in the figures.
 function countRequest(reason, route) {
@@ -49,10 +51,16 @@ function openPart(connection) {
 
 // A request goes to an endpoint: from now on it holds a socket. `called` is what `countRequest` gave.
 function noteSocket(pid, connection, client, endpoint, route, called) {
+    const routes = ngx.shared.wsroute_routes;
+    const part = openPart(connection);
     try {
-        ngx.shared.wsroute_routes.incr(pid + ' ' + called, 1, 0);
-        openPart(connection).set(pid + ' ' + connection,
-            Math.floor(Date.now() / 1000) + ' ' + client + ' ' + endpoint + ' ' + route);
+        if (routes.freeSpace() > SPARE) {
+            routes.incr(pid + ' ' + called, 1, 0);
+        }
+        if (part.freeSpace() > SPARE) {
+            part.set(pid + ' ' + connection,
+                Math.floor(Date.now() / 1000) + ' ' + client + ' ' + endpoint + ' ' + route);
+        }
     } catch (_) {
         // A dictionary is full: the socket is served all the same.
     }
