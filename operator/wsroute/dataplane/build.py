@@ -4,12 +4,15 @@ Each route becomes a fragment: its upstreams, and the locations that all its hos
 of one host become its virtual servers. Both are remembered from pass to pass, by the route's node.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from wsroute.api.policies import Policy
 from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
@@ -28,6 +31,7 @@ from wsroute.dataplane.ir import (
     VirtualServer,
 )
 from wsroute.dataplane.weights import MAX_HASH_WEIGHT, MAX_WEIGHT, endpoint_weights
+from wsroute.graph.changes import span
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BackendNode, BalancerNode, PathNode, RouteNode, RouteSettings
 
@@ -44,6 +48,35 @@ class _Fragment:
     listeners: tuple[str, ...]
     locations: tuple[Location, ...]
     upstreams: tuple[Upstream, ...]
+
+
+_Served = tuple[tuple[tuple[str, ...], tuple[Location, ...]], ...]
+"""What routes do on a host: on which listeners, and there."""
+
+
+class _Host(NamedTuple):
+    """A host, and the servers that follow from what routes do on it."""
+
+    served: _Served
+    servers: tuple[VirtualServer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """What follows from some routes: what each adds, in the same order, and the hosts, servers and upstreams."""
+
+    routes: tuple[RouteNode, ...]
+    fragments: tuple[_Fragment, ...]
+    hosts: Mapping[str, _Host]
+    servers: tuple[VirtualServer, ...]
+    upstreams: tuple[Upstream, ...]
+
+
+_NOTHING: Final = _Built((), (), {}, (), ())
+
+_NAME: Final = attrgetter("name")
+_SERVED: Final = attrgetter("hosts", "listeners", "locations")
+"""What servers are made of."""
 
 
 def build_configuration(
@@ -63,19 +96,7 @@ def build_configuration(
     if spec is None:
         raise ValueError(f"the balancer {node.key} has no valid spec")
     memo = Memo() if memo is None else memo
-    fragments = [
-        memo.get(("fragment", route.key), (route,), partial(_fragment, route))
-        for route in (*node.accepted, *node.rejected)
-    ]
-    by_host: defaultdict[str, list[_Fragment]] = defaultdict(list)
-    for fragment in fragments:
-        for host in fragment.hosts:
-            by_host[host].append(fragment)
-    servers: list[VirtualServer] = []
-    for host, parts in sorted(by_host.items()):
-        key = ("servers", node.key, host)
-        servers += memo.get(key, tuple(parts), partial(_servers, host, parts))
-    upstreams = [upstream for fragment in fragments for upstream in fragment.upstreams]
+    built = memo.revise(("configuration", node.key), (node.accepted, node.rejected), partial(_build, node))
     return Configuration(
         balancer=node.key.name,
         listeners=tuple(
@@ -92,16 +113,61 @@ def build_configuration(
         trusted_proxies=tuple(sorted(spec.trusted_proxies)),
         worker_processes=spec.worker_processes,
         worker_connections=spec.worker_connections,
-        upstreams=tuple(sorted(upstreams, key=lambda upstream: upstream.name)),
-        servers=tuple(servers),
+        upstreams=built.upstreams,
+        servers=built.servers,
         main_template=main_template,
     )
 
 
-def _servers(host: str, fragments: list[_Fragment]) -> tuple[VirtualServer, ...]:
+def _build(node: BalancerNode, before: _Built | None) -> _Built:
+    """What follows from the routes. What the change of one leaves as it was is taken over from before."""
+    if before is None:
+        before = _NOTHING
+    routes = (*node.accepted, *node.rejected)
+    start, end_before, end_after = span(before.routes, routes)
+    gone = before.fragments[start:end_before]
+    known = {route.key: (route, part) for route, part in zip(before.routes[start:end_before], gone, strict=True)}
+    come = tuple(_known_fragment(route, known.get(route.key)) for route in routes[start:end_after])
+    fragments = (*before.fragments[:start], *come, *before.fragments[end_before:])
+    hosts, servers, upstreams = before.hosts, before.servers, before.upstreams
+    if list(map(_SERVED, gone)) != list(map(_SERVED, come)):
+        hosts = _all_hosts(fragments, before.hosts)
+        servers = tuple(chain.from_iterable(each.servers for each in hosts.values()))
+    if list(map(_NAME, _upstreams(gone))) == list(map(_NAME, _upstreams(come))):
+        in_order = list(upstreams)
+        for upstream in _upstreams(come):
+            in_order[bisect_left(in_order, upstream.name, key=_NAME)] = upstream
+        upstreams = tuple(in_order)
+    else:
+        upstreams = tuple(sorted(_upstreams(fragments), key=_NAME))
+    return _Built(routes, fragments, hosts, servers, upstreams)
+
+
+def _upstreams(fragments: tuple[_Fragment, ...]) -> Iterator[Upstream]:
+    return chain.from_iterable(fragment.upstreams for fragment in fragments)
+
+
+def _all_hosts(fragments: tuple[_Fragment, ...], before: Mapping[str, _Host]) -> dict[str, _Host]:
+    """All hosts in order. One on which nothing has changed stays the same object."""
+    by_host: defaultdict[str, list[_Fragment]] = defaultdict(list)
+    for fragment in fragments:
+        for host in fragment.hosts:
+            by_host[host].append(fragment)
+    hosts = {}
+    for host, parts in sorted(by_host.items()):
+        served = tuple((part.listeners, part.locations) for part in parts)
+        known = before.get(host)
+        hosts[host] = known if known is not None and known.served == served else _Host(served, _servers(host, served))
+    return hosts
+
+
+def _servers(host: str, served: _Served) -> tuple[VirtualServer, ...]:
     """The virtual servers of a host: one for all listeners that have the same locations."""
-    served = by_listeners((fragment.listeners, fragment.locations) for fragment in fragments)
-    return tuple(VirtualServer(host, listeners, locations) for listeners, locations in served)
+    return tuple(VirtualServer(host, listeners, locations) for listeners, locations in by_listeners(served))
+
+
+def _known_fragment(route: RouteNode, known: tuple[RouteNode, _Fragment] | None) -> _Fragment:
+    return known[1] if known is not None and known[0] is route else _fragment(route)
 
 
 def _fragment(route: RouteNode) -> _Fragment:

@@ -63,6 +63,7 @@ def test_a_pass_with_a_memory_comes_to_what_one_without_comes_to(events: Iterabl
         one, other = warm.result(), cold.result()
         assert one.graph == other.graph
         assert list(one.graph.routes) == list(other.graph.routes)
+        assert one.plans[SHARED].desired == other.plans[SHARED].desired
         assert tables(one.plans[SHARED]) == tables(other.plans[SHARED])
 
 
