@@ -216,9 +216,8 @@ def print_result(result: Result) -> None:
         )
     cuts = result.cuts
     most = most_at_once(cuts, within=WINDOW)
-    print(
-        f"all pods together, most in any {WINDOW:g} s: {most} of {len(cuts)}, {most / len(cuts):.1%} ({stated(result):.0f})"
-    )
+    part = f"{most} of {len(cuts)}, {most / len(cuts):.1%} (stated: {stated(result):.0f})"
+    print(f"all pods together, most in any {WINDOW:g} s: {part}")
     print(f"\n{'seconds':>9}  closed")
     for second, count in windows(cuts):
         print(f"{second:>3g} -{second + WINDOW:>4g}  {count:>4} {'#' * round(count / 4)}".rstrip())
