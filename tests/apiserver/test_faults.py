@@ -57,7 +57,7 @@ async def _survive(apiserver: ApiServer, world: World, fault: Fault | Away, name
             await own.route()
             await own.until_programmed(seconds=60)  # several processes start at once
             await own.until_at_rest()
-            async with _injected(proxy, fault):
+            async with injected(proxy, fault):
                 await own.backend("10.1.0.2")
                 await asyncio.sleep(HOLD)
                 assert "/ws" in await own.text()
@@ -80,7 +80,8 @@ async def _survive(apiserver: ApiServer, world: World, fault: Fault | Away, name
 
 
 @contextlib.asynccontextmanager
-async def _injected(proxy: FaultProxy, fault: Fault | Away) -> AsyncIterator[None]:
+async def injected(proxy: FaultProxy, fault: Fault | Away) -> AsyncIterator[None]:
+    """Have a fault for the length of a block."""
     async with contextlib.AsyncExitStack() as stack:
         if isinstance(fault, Away):
             await stack.enter_async_context(proxy.away())
