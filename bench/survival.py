@@ -19,7 +19,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,6 +59,9 @@ LONGEST: Final = 60.0
 SERVED_WITHIN: Final = 30.0
 """Seconds for the change after all others to be served on all pods. It is well below the time for which the generation
 that the listener leaves may live."""
+
+TOLD_WITHIN: Final = 15.0
+"""Seconds for the agents to count the sockets of old workers, and to tell of them."""
 
 GROWTH: Final = 0.1
 """By what part of itself the memory of a pod's nginx may grow until the listener comes."""
@@ -128,7 +131,7 @@ class Result:
             "messages are missing or doubled": (self.tally.missing, self.tally.doubled) == (0, 0),
             "a timer did not pass": self.seconds[0] > LONGEST,
             "nginx was reloaded for something else than the listener": self.reloads == (0, pods),
-            "there were more generations than the listener's": self.generations[0] == 0 and self.generations[1] <= 1,
+            "there was another generation than the listener's": self.generations == (0, 1),
             "there were more processes before the listener": more_processes(self.before) == 0,
             "memory grew": growth(self.before) <= GROWTH,
             "the last change was not served": self.waited is not None,
@@ -233,6 +236,8 @@ class Programme:
             seen, loads = len(watch.generations), await reloads(self.stack, pods)
             await self.patch({"listeners": [*spec["listeners"], EXTRA_LISTENER]})
             waited = await self.one_more_change()
+            with suppress(NotYetError):
+                await eventually(lambda: watch.has_seen_more_than(seen), within=TOLD_WITHIN)
         await watch.look()
         return {
             "seconds": (changed - started, time.monotonic() - started),

@@ -55,6 +55,10 @@ class Watch:
         """Note processes and memory now."""
         self.looks.append([await self._look_at(pod) for pod in self.pods])
 
+    async def has_seen_more_than(self, looks: int) -> None:
+        """Old workers hold sockets, and it was seen after so many looks at them."""
+        assert any(self.generations[looks:]), "no generation of old workers is told of"
+
     async def _run(self) -> None:
         turn = 0
         while True:

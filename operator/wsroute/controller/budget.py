@@ -26,8 +26,8 @@ from typing import Final
 from wsroute.api.fields import Duration
 from wsroute.api.v1alpha1 import WebSocketBalancerSpec
 from wsroute.controller.rollout import SILENCE, BalancerPod
-from wsroute.dataplane.difference import Change
 from wsroute.dataplane.ir import Configuration
+from wsroute.dataplane.reload_changes import Change
 
 LATE: Final = 600.0
 """Seconds after its drain timeout for which an acknowledged generation still counts: its workers are ended one after

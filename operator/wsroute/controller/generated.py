@@ -13,7 +13,8 @@ from wsroute.controller.rollout import InForce, Trial
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.bundle import Bundle, BundleError, pack, unpack
-from wsroute.dataplane.difference import (
+from wsroute.dataplane.ir import Configuration
+from wsroute.dataplane.reload_changes import (
     Settings,
     changes_from_text,
     changes_to_text,
@@ -21,7 +22,6 @@ from wsroute.dataplane.difference import (
     settings_of,
     settings_to_text,
 )
-from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.shards import FORMAT
 from wsroute.nginx.render import Rendered, words_of
 from wsroute.nginx.script import SCRIPT

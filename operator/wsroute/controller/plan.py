@@ -18,8 +18,8 @@ from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
 from wsroute.dataplane.acknowledgement import Failure
-from wsroute.dataplane.difference import Settings
 from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.reload_changes import Settings
 from wsroute.dataplane.withholding import Withheld
 from wsroute.graph.model import BalancerNode
 from wsroute.graph.status import Leaving, Reloaded, ServedView

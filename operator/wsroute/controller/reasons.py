@@ -15,7 +15,7 @@ from wsroute.controller.making import Made
 from wsroute.controller.release import Released
 from wsroute.controller.standing import unpacked
 from wsroute.dataplane.bundle import FILE_KEY, Bundle
-from wsroute.dataplane.difference import (
+from wsroute.dataplane.reload_changes import (
     Change,
     Reason,
     Settings,

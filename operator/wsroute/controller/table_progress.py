@@ -10,8 +10,8 @@ from wsroute.controller.fitting import TOO_LARGE
 from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.published_tables import TableView
 from wsroute.controller.versions import Versions
-from wsroute.dataplane.difference import serves_alike
 from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.reload_changes import serves_alike
 from wsroute.graph.conditions import RolloutView
 
 _NO_ROOM: Final = RolloutView(

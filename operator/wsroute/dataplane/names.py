@@ -109,7 +109,7 @@ RELOAD_REASON_ANNOTATION: Final = "wsroute.dev/reload-reason"
 
 CHANGES_ANNOTATION: Final = "wsroute.dev/reload-changes"
 """On either version: why it took another one's place, as a JSON list of reasons and what they are about
-(``dataplane.difference``)."""
+(``dataplane.reload_changes``)."""
 
 SETTINGS_ANNOTATION: Final = "wsroute.dev/settings"
 """On either version: what it says of the balancer itself, as a JSON object. So an operator that did not make it can

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from wsroute.dataplane.difference import Change, Reason, by_route, owner
 from wsroute.dataplane.ir import RouteRef
+from wsroute.dataplane.reload_changes import Change, Reason, by_route, owner
 
 _LINE: Final = re.compile(
     r"^    upstream (?P<name>\S+) \{$|^        server  \[?(?P<address>[0-9a-fA-F.:]+?)\]?:(?P<port>[0-9]{1,5})[ ;]",
@@ -59,7 +59,7 @@ def changed_routes(standing: str, desired: str) -> frozenset[RouteRef] | None:
 
 
 def route_changes(standing: str, desired: str) -> tuple[Change, ...]:
-    """The same as ``dataplane.difference.changed_routes``, of two files."""
+    """The same as ``dataplane.reload_changes.changed_routes``, of two files."""
     before, after = _upstreams(standing), _upstreams(desired)
     found = [
         (owner(name), _endpoint_change(before.get(name, ""), after.get(name, "")))

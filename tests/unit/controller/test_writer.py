@@ -18,7 +18,7 @@ from wsroute.controller.rollout import InForce, Trial
 from wsroute.controller.writer import Outcome, Writer
 from wsroute.dataplane import names
 from wsroute.dataplane.bundle import READABLE_LIMIT, pack, unpack
-from wsroute.dataplane.difference import Change, Reason
+from wsroute.dataplane.reload_changes import Change, Reason
 from wsroute.kube.elector import NotLeadingError
 from wsroute.kube.port import CONFIG_MAPS, RejectedError, UnavailableError
 from wsroute.observability.metrics import Metrics

@@ -10,20 +10,6 @@ from hypothesis import strategies as st
 
 from wsroute.api.policies import Policy
 from wsroute.dataplane.certificates import ListenerTls
-from wsroute.dataplane.difference import (
-    MAX_CHANGES,
-    Change,
-    Reason,
-    changed_routes,
-    changed_settings,
-    changes_from_text,
-    changes_to_text,
-    serves_alike,
-    settings_from_text,
-    settings_of,
-    settings_to_text,
-    shortened,
-)
 from wsroute.dataplane.ir import (
     Configuration,
     Endpoint,
@@ -36,6 +22,20 @@ from wsroute.dataplane.ir import (
     Shell,
     Upstream,
     VirtualServer,
+)
+from wsroute.dataplane.reload_changes import (
+    MAX_CHANGES,
+    Change,
+    Reason,
+    changed_routes,
+    changed_settings,
+    changes_from_text,
+    changes_to_text,
+    serves_alike,
+    settings_from_text,
+    settings_of,
+    settings_to_text,
+    shortened,
 )
 
 WS = Listener("ws", 8080, "ws", 80)

@@ -1,0 +1,199 @@
+"""Reloads of a Dynamic balancer on a real cluster: they say why, and hold up nothing that needs none."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from localcluster import api, install
+from localcluster.errors import ClusterError
+from tests.cluster.conftest import DATA_PLANE
+from tests.support.handshake import echo
+from tests.support.stack import BalancerPod, Stack, eventually
+from wsroute.kube.port import BALANCERS, EVENTS, ROUTES, Json
+
+PORT = 8090
+EXTRA = {"name": "extra", "port": PORT, "protocol": "HTTP", "public": {"scheme": "ws", "port": PORT}}
+
+_HOLD = (
+    "import socket, time\n"
+    "held = [socket.socket(family) for family in (socket.AF_INET, socket.AF_INET6)]\n"
+    "held[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)\n"
+    f"[each.bind(('', {PORT})) or each.listen() for each in held]\n"
+    "time.sleep({seconds})\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
+    """The shared balancer as it is shipped, with its one listener; the one of most other tests afterwards."""
+    install.set_data_plane(installed, "Dynamic")
+    found = json.loads(installed.kubectl("-n", install.NAMESPACE, "get", "wsb", install.BALANCER, "-o", "json"))
+    yield
+    patch = {"listeners": found["spec"]["listeners"], "reload": found["spec"]["reload"], "dataPlane": DATA_PLANE}
+    arguments = ("patch", "wsb", install.BALANCER, "--type=merge", "-p", json.dumps({"spec": patch}))
+    installed.kubectl("-n", install.NAMESPACE, *arguments)
+
+
+async def balancer(stack: Stack) -> Json:
+    return await stack.client.get(BALANCERS, namespace=install.NAMESPACE, name=install.BALANCER)
+
+
+async def patch(stack: Stack, **spec: Any) -> None:
+    text = json.dumps({"spec": spec})
+    await stack.kubectl("-n", install.NAMESPACE, "patch", "wsb", install.BALANCER, "--type=merge", "-p", text)
+
+
+async def reason(stack: Stack) -> str:
+    """That of the balancer's Programmed."""
+    conditions = (await balancer(stack))["status"]["conditions"]
+    return str(next(each["reason"] for each in conditions if each["type"] == "Programmed"))
+
+
+async def changes(stack: Stack) -> list[tuple[str, str]]:
+    """What the status says of the last reload, once all pods have it."""
+    status = (await balancer(stack))["status"]
+    assert status["pods"]["current"] == status["pods"]["total"] == status["lastReload"]["pods"] == 2
+    return [(each["reason"], each["subject"]) for each in status["lastReload"].get("changes", [])]
+
+
+async def told(stack: Stack, change: tuple[str, str]) -> None:
+    """It is what the last reload was for."""
+    assert await changes(stack) == [change]
+
+
+async def on_ws(stack: Stack, name: str, prefix: str = "/echo") -> None:
+    """A route on the listener that is there in any case."""
+    await stack.route(
+        name, listeners=["ws"], paths=[{"path": prefix, "backends": [{"service": "chat", "port": "http"}]}]
+    )
+
+
+@asynccontextmanager
+async def port_in_use(stack: Stack, pods: list[BalancerPod], *, seconds: int) -> AsyncIterator[None]:
+    """Something else in the pods listens where the new listener is to."""
+
+    async def hold(pod: BalancerPod) -> None:
+        command = ("exec", pod.name, "-c", "agent", "--", "python3", "-c", _HOLD.format(seconds=seconds))
+        # kubectl gives up after a minute at most: this ends before.
+        await stack.kubectl("-n", install.NAMESPACE, *command)
+
+    async def is_held() -> None:
+        for pod in pods:
+            try:
+                stack.connect(pod, PORT).close()
+            except (OSError, ClusterError) as error:
+                raise AssertionError(f"{pod.name}: {error}") from error
+
+    tasks = [asyncio.create_task(hold(pod)) for pod in pods]
+    try:
+        await eventually(is_held)
+        yield
+    finally:
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_reload_says_why_and_no_route_waits_for_one(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await on_ws(stack, "chat")
+    await stack.condition("chat", "Ready")
+    pods = await stack.balancer_pods()
+    listeners = (await balancer(stack))["spec"]["listeners"]
+    async with AsyncExitStack() as exits:
+        held = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods]
+
+        async def all_live(when: str) -> None:
+            for number, connection in enumerate(held):
+                await echo(connection, f"socket {number}, {when}")
+
+        # What was asked for is told, also in an Event.
+        await patch(stack, listeners=[*listeners, EXTRA])
+        await eventually(lambda: told(stack, ("ListenerAdded", "spec.listeners[extra]")))
+        await eventually(lambda: event(stack, "ListenerAdded (spec.listeners[extra])"))
+        await all_live("after a listener more")
+
+        # The next one has to wait; what routes change does not.
+        await asyncio.to_thread(install.set_reload, stack.cluster, minInterval="1h")
+        await patch(stack, listeners=listeners)
+        await eventually(lambda: is_for(stack, "ReloadHeld"))
+        await on_ws(stack, "new")
+        await stack.condition("new", "Programmed")
+        await stack.answers(host=stack.host("new"), status=101)
+        await stack.client.delete(ROUTES, namespace=stack.namespace, name="new")
+        await eventually(lambda: stack.answers(host=stack.host("new"), status=404))
+        assert await reason(stack) == "ReloadHeld"
+        await asyncio.to_thread(install.set_reload, stack.cluster, minInterval="0s")
+        await eventually(lambda: told(stack, ("ListenerRemoved", "spec.listeners[extra]")))
+        await all_live("after it is gone again")
+
+
+async def is_for(stack: Stack, wanted: str) -> None:
+    assert await reason(stack) == wanted
+
+
+async def event(stack: Stack, words: str) -> None:
+    """An Event of the balancer tells it."""
+    events = (await stack.client.list(EVENTS, namespace=install.NAMESPACE)).items
+    notes = [each["note"] for each in events if each["reason"] == "Reload"]
+    assert any(words in note for note in notes), notes
+
+
+async def test_a_listener_that_nginx_refuses_holds_no_route_back(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await on_ws(stack, "chat")
+    await stack.condition("chat", "Ready")
+    await eventually(lambda: changes(stack))
+    before = (await balancer(stack))["status"]["lastReload"]
+    pods = await stack.balancer_pods()
+    listeners = (await balancer(stack))["spec"]["listeners"]
+    async with AsyncExitStack() as exits, port_in_use(stack, pods, seconds=30):
+        held = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods]
+        await patch(stack, listeners=[*listeners, EXTRA])
+        await eventually(lambda: is_for(stack, "ConfigRejected"))
+        # Routes come, change and go; their endpoints as well.
+        await on_ws(stack, "new")
+        await stack.condition("new", "Programmed", within=10)
+        await stack.answers(host=stack.host("new"), status=101)
+        await on_ws(stack, "new", "/elsewhere/echo")
+        await stack.condition("new", "Programmed", within=10)
+        await stack.answers(host=stack.host("new"), path="/elsewhere/echo", status=101)
+        await stack.answers(host=stack.host("new"), status=404)
+        await stack.condition("chat", "Programmed", within=10)
+        assert await reason(stack) == "ConfigRejected"
+        assert (await balancer(stack))["status"]["lastReload"]["time"] == before["time"]
+        for number, connection in enumerate(held):
+            await echo(connection, f"socket {number}")
+        await patch(stack, listeners=listeners)
+        await eventually(lambda: is_for(stack, "Programmed"))
+
+
+async def test_static_and_back_is_a_reload_each_and_no_socket_is_lost(stack: Stack) -> None:
+    host = stack.host()
+    await stack.backend()
+    await stack.route()
+    await stack.condition("chat", "Ready")
+    pods = await stack.balancer_pods()
+    async with AsyncExitStack() as exits:
+        held = []
+        for plane in ("Static", "Dynamic"):
+            held += [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods]
+            before = (await balancer(stack))["status"]["lastReload"]["time"]
+            await patch(stack, dataPlane=plane)
+            await eventually(lambda since=before: changed_since(stack, since))  # type: ignore[misc]
+            await stack.condition("chat", "Programmed")
+            await stack.answers(host=host, status=101)
+            for number, connection in enumerate(held):
+                await echo(connection, f"socket {number}, after {plane}")
+        assert len(held) == 2 * len(pods)
+
+
+async def changed_since(stack: Stack, time: str) -> None:
+    """There was a reload since, for another data plane."""
+    found = await changes(stack)
+    assert (await balancer(stack))["status"]["lastReload"]["time"] > time
+    assert ("DataPlane", "spec.dataPlane") in found
