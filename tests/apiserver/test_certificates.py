@@ -11,6 +11,7 @@ from tests.support.certificates import Authority, Pair, rsa_key
 from tests.support.controlled import HOST, World, annotation_of, operating
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane import names
+from wsroute.dataplane.shards import TABLE_KEY, parse_certificates
 from wsroute.kube.port import (
     BALANCERS,
     CONFIG_MAPS,
@@ -30,11 +31,17 @@ async def put(world: World, pair: Pair, name: str = "chat", **changes: Any) -> N
     await world.apply(SECRETS, name, **{"type": raw["type"], "data": raw["data"], **changes})
 
 
-async def listen(world: World, *secrets: str) -> None:
+@pytest.fixture(params=["Static", "Dynamic"])
+def plane(request: pytest.FixtureRequest) -> str:
+    """The balancer's data plane."""
+    return str(request.param)
+
+
+async def listen(world: World, plane: str, *secrets: str) -> None:
     """A balancer with a listener that ends TLS."""
     certificates = [{"secretName": name} for name in secrets]
     listener = {"name": "wss", "port": 8443, "protocol": "HTTPS", "public": {"scheme": "wss", "port": 443}}
-    await world.balancer(listeners=[{**listener, "tls": {"certificates": certificates}}])
+    await world.balancer(data_plane=plane, listeners=[{**listener, "tls": {"certificates": certificates}}])
 
 
 async def stores(world: World) -> list[Json]:
@@ -53,13 +60,20 @@ async def stored(world: World) -> set[str]:
     return {name.removesuffix(".pem") for secret in await stores(world) for name in secret.get("data") or {}}
 
 
+async def named(world: World) -> set[str]:
+    """The files that the version in force names, and the table."""
+    in_force = annotation_of(await world.config_map("shared-nginx"), names.CERTIFICATES_ANNOTATION)
+    table = await world.config_map(names.table_name("shared", "c", 0))
+    records = parse_certificates(table["data"][TABLE_KEY]) if table is not None else ()
+    return {*in_force.split(), *(file for record in records for file in record.files)}
+
+
 async def until_served(world: World, *certificates: Certificate) -> None:
-    """Wait until the version in force names these certificates, and the Secrets hold them and no others."""
+    """Wait until these certificates are named, and the Secrets hold them and no others."""
     files = {certificate.file for certificate in certificates}
 
     async def served() -> bool:
-        in_force = annotation_of(await world.config_map("shared-nginx"), names.CERTIFICATES_ANNOTATION)
-        return set(in_force.split()) == files and await stored(world) == files
+        return await named(world) == files and await stored(world) == files
 
     await world.until(served, what=f"{len(files)} certificates are served")
 
@@ -79,8 +93,8 @@ async def until_resolved(world: World, reason: str) -> str:
     return (await resolved(world))[2]
 
 
-async def test_from_a_secret_to_the_pods_and_through_its_rotations(world: World) -> None:
-    await listen(world, "chat", "rsa")
+async def test_from_a_secret_to_the_pods_and_through_its_rotations(world: World, plane: str) -> None:
+    await listen(world, plane, "chat", "rsa")
     await world.backend("10.1.0.1")
     old, new, rsa = AUTHORITY.issue(HOST), AUTHORITY.issue(HOST), AUTHORITY.issue(HOST, key=rsa_key())
     await put(world, old)
@@ -96,8 +110,11 @@ async def test_from_a_secret_to_the_pods_and_through_its_rotations(world: World)
             assert secret["metadata"]["labels"][names.BALANCER_LABEL] == "shared"
             for name, text in (secret.get("data") or {}).items():
                 assert base64.b64decode(text) in {old.certificate().pem, rsa.certificate().pem}, name
+        version = annotation_of(await world.config_map("shared-nginx"), names.VERSION_ANNOTATION)
         await put(world, new)
         await until_served(world, new.certificate(), rsa.certificate())
+        reloaded = version != annotation_of(await world.config_map("shared-nginx"), names.VERSION_ANNOTATION)
+        assert reloaded == (plane == "Static")
     # The next operator remembers nothing, and what stands is right.
     seen = {secret["metadata"]["name"]: secret["data"] for secret in await stores(world) if secret.get("data")}
     async with operating(world, "two"):
@@ -106,8 +123,10 @@ async def test_from_a_secret_to_the_pods_and_through_its_rotations(world: World)
     assert {secret["metadata"]["name"]: secret["data"] for secret in await stores(world) if secret.get("data")} == seen
 
 
-async def test_a_secret_that_comes_late_goes_bad_or_goes_is_told_and_harms_nobody_else(world: World) -> None:
-    await listen(world, "good", "chat")
+async def test_a_secret_that_comes_late_goes_bad_or_goes_is_told_and_harms_nobody_else(
+    world: World, plane: str
+) -> None:
+    await listen(world, plane, "good", "chat")
     await world.backend("10.1.0.1")
     good, chat = AUTHORITY.issue("good.example.com"), AUTHORITY.issue(HOST)
     await put(world, good, "good")
@@ -130,11 +149,11 @@ async def test_a_secret_that_comes_late_goes_bad_or_goes_is_told_and_harms_nobod
 
 
 @pytest.mark.parametrize("kind", ["Opaque", names.TLS_TYPE])
-async def test_a_secret_of_somebody_else_is_left_alone(world: World, kind: str) -> None:
+async def test_a_secret_of_somebody_else_is_left_alone(world: World, plane: str, kind: str) -> None:
     data = {"mine": base64.b64encode(b"mine").decode()}
     for number in range(names.TLS_SECRETS):
         await world.apply(SECRETS, names.tls_name("shared", number), type=kind, data=data)
-    await listen(world, "chat")
+    await listen(world, plane, "chat")
     await world.backend("10.1.0.1")
     await put(world, AUTHORITY.issue(HOST))
     async with operating(world, "one"):
@@ -146,8 +165,18 @@ async def test_a_secret_of_somebody_else_is_left_alone(world: World, kind: str) 
             return "Secret " in said.get("Programmed", "") and "is left alone" in said["Programmed"]
 
         await world.until(told, what="the balancer tells of it")
+
+        async def waits() -> bool:
+            table = await world.config_map(names.table_name("shared", "r", 0))
+            # Without TLS the route is served, and with TLS it is not yet: that is what Programmed tells.
+            return table is not None and (await world.conditions()).get("Programmed") == ("False", "Pending")
+
+        # On Static everything has to wait for the certificates.
+        if plane == "Dynamic":
+            await world.until(waits, what="the routes are published")
     assert [secret["data"] for secret in await stores(world)] == [data] * names.TLS_SECRETS
-    assert await world.config_map("shared-nginx") is None
+    assert not await named(world)
+    assert (await world.config_map("shared-nginx") is None) == (plane == "Static")
 
 
 def lines_of(*pairs: Pair) -> set[str]:
@@ -161,9 +190,11 @@ def lines_of(*pairs: Pair) -> set[str]:
     return found
 
 
-async def test_no_key_is_in_a_log_an_object_or_an_event(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_key_is_in_a_log_an_object_or_an_event(
+    world: World, plane: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
-    await listen(world, "chat", "bad")
+    await listen(world, plane, "chat", "bad")
     await world.backend("10.1.0.1")
     chat, other = AUTHORITY.issue(HOST), AUTHORITY.issue("other.example.com")
     await put(world, chat)

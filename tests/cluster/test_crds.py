@@ -281,12 +281,6 @@ OWN_SENTENCE: list[tuple[str, Json, str, str]] = [
     ),
     (
         BALANCER,
-        {**listeners(8443, protocol="HTTPS", tls=TLS), "dataPlane": "Dynamic"},
-        "spec.listeners",
-        "needs dataPlane Static",
-    ),
-    (
-        BALANCER,
         {**listeners(8443, protocol="HTTPS", tls=TLS), "reload": {"strategy": "Restart"}},
         "spec.listeners",
         "needs reload.strategy InPlace",

@@ -19,7 +19,7 @@ from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
 from wsroute.dataplane.ir import Configuration, Listener
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 AUTHORITY = Authority()
 ECDSA, RSA = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
@@ -127,7 +127,8 @@ async def test_a_client_gets_the_type_of_key_that_it_can_check() -> None:
             assert await shown(port, HOST, AUTHORITY.trusting()) == der(ecdsa)
 
 
-async def test_a_handshake_for_which_there_is_no_certificate_is_refused() -> None:
+async def test_a_handshake_for_which_there_is_no_certificate_is_refused(data_plane: str) -> None:
+    alert = "UNRECOGNIZED_NAME" if data_plane == "Static" else "ALERT_INTERNAL_ERROR"
     none, some = free_ports(2)
     certificate = AUTHORITY.issue(HOST).certificate()
     without_default = ListenerTls((), (served(certificate),))
@@ -136,7 +137,7 @@ async def test_a_handshake_for_which_there_is_no_certificate_is_refused() -> Non
         with running_tls(listening(backend, listeners, HOST, "b.example.com"), certificate):
             anybody = AUTHORITY.trusting(verify=False)
             for port, name in ((none, HOST), (none, None), (some, "b.example.com"), (some, "x.example.com")):
-                with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+                with pytest.raises(ssl.SSLError, match=alert):
                     await shown(port, name, anybody)
             assert await shown(some, HOST, AUTHORITY.trusting()) == der(certificate)
 
@@ -162,12 +163,14 @@ async def test_what_a_client_can_agree_on() -> None:
                 await shown(port, HOST, weak)
 
 
-async def test_a_certificate_that_is_reloaded_leaves_open_sockets_alone() -> None:
+async def test_a_certificate_that_is_rotated_leaves_open_sockets_alone(data_plane: str) -> None:
     [port] = free_ports(1)
     old, new = (AUTHORITY.issue(HOST).certificate() for _ in range(2))
     async with running_backend() as backend:
         with running_tls(listening(backend, {port: tls_of(old)}), old, new) as nginx:
             async with secure(port, HOST, AUTHORITY.trusting()) as client:
+                before = nginx.workers()
                 nginx.load(listening(backend, {port: tls_of(new)}))
+                assert (nginx.workers() == before) == (data_plane == "Dynamic"), "only Static needs a reload"
                 assert await shown(port, HOST, AUTHORITY.trusting()) == der(new)
                 await echo(client, "still here")

@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Any, Final
 
 from wsroute.dataplane import dictionary
+from wsroute.dataplane.certificate_table import certificate_records
+from wsroute.dataplane.certificates import NO_CERTIFICATES
 from wsroute.dataplane.ir import Configuration, Location, Proxy, Shell, Upstream
 from wsroute.dataplane.shell import CONNECT_TIMEOUTS, IDLE_TIMEOUTS
 from wsroute.dataplane.table import (
@@ -37,7 +39,11 @@ def shell_of(configuration: Configuration) -> Configuration:
         idle_timeouts=tuple(sorted({*IDLE_TIMEOUTS, *(action.idle_timeout for action in proxies)})),
         headers=tuple(sorted(names.values(), key=str.lower)),
     )
-    return replace(configuration, servers=(), upstreams=(), shell=shell)
+    listeners = tuple(
+        listener if listener.tls is None else replace(listener, tls=NO_CERTIFICATES)
+        for listener in configuration.listeners
+    )
+    return replace(configuration, listeners=listeners, servers=(), upstreams=(), shell=shell)
 
 
 def table_of(configuration: Configuration) -> Table:
@@ -79,6 +85,9 @@ def table_of(configuration: Configuration) -> Table:
             for server in configuration.servers
         ),
         groups=tuple(sorted(groups, key=lambda group: group.name)),
+        certificates=certificate_records(
+            {listener.name: listener.tls for listener in configuration.listeners if listener.tls is not None}
+        ),
     )
 
 

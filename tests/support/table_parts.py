@@ -14,14 +14,22 @@ BALANCER: Final = "shared"
 
 
 def split(table: Table, *, hosts: int = 1, groups: int = 1) -> dict[tuple[str, int], str]:
-    """The text of each part, by family and number. There are so many parts with hosts and with groups."""
+    """The text of each part, by family and number. There are so many parts with hosts and with groups, and one with
+    certificates where there are any."""
     lines: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for host in table.hosts:
         lines["r", shards.shard_index(host.host, hosts)].append(shards.host_line(host))
     for group in table.groups:
         lines["e", shards.shard_index(group.name, groups)].append(shards.endpoints_line(group))
+    for certificate in table.certificates:
+        lines["c", 0].append(shards.certificate_line(certificate))
     places = [("e", number) for number in range(groups)] + [("r", number) for number in range(hosts)]
+    places += [("c", 0)] if table.certificates else []
     return {place: "".join(f"{line}\n" for line in lines[place]) for place in places}
+
+
+def _count(family: str, hosts: int, groups: int) -> int:
+    return {"r": hosts, "e": groups, "c": 1}[family]
 
 
 def part(family: str, index: int, count: int, text: str, *, epoch: int = 1, **annotations: str) -> dict[str, Any]:
@@ -51,7 +59,7 @@ def config_map(family: str, index: int, count: int, text: str, *, version: int =
 def config_maps(table: Table, *, hosts: int = 1, groups: int = 1, version: int = 1) -> Iterable[Json]:
     """All parts of a table, one resourceVersion after the other from ``version`` on."""
     for place, text in split(table, hosts=hosts, groups=groups).items():
-        yield config_map(*place, hosts if place[0] == "r" else groups, text, version=version)
+        yield config_map(*place, _count(place[0], hosts, groups), text, version=version)
         version += 1
 
 
@@ -60,7 +68,7 @@ def publish(
 ) -> int:
     """Write the parts that differ, as the operator does; gives the last resourceVersion."""
     for (family, index), text in split(table, hosts=hosts, groups=groups).items():
-        content = part(family, index, hosts if family == "r" else groups, text, epoch=epoch)
+        content = part(family, index, _count(family, hosts, groups), text, epoch=epoch)
         name = names.table_name(BALANCER, family, index)
         known = cluster.objects.get((CONFIG_MAPS, namespace, name))
         if known is None or known["metadata"]["annotations"] != content["annotations"]:

@@ -1,13 +1,14 @@
 """The files of certificates beside nginx: brought in from the balancer's Secrets, checked, and taken away late.
 
-The Secrets are followed by their names, one by one, so that a role can name them, and only once a version names a file:
-most balancers end no TLS. Files are named by their content, so a new one never changes what nginx reads already. A
-version is not followed before all of its files are there.
+The Secrets are followed by their names, one by one, so that a role can name them, and only once a version or a table
+names a file: most balancers end no TLS. Files are named by their content, so a new one never changes what nginx reads
+already. A version is not followed before all of its files are there, and nginx is not told of a file before that.
 """
 
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import logging
 import os
@@ -39,8 +40,8 @@ _NAME: Final = re.compile(rf"[0-9a-f]{{64}}{re.escape(TLS_SUFFIX)}", re.ASCII)
 
 
 class Certificates:
-    """The files in ``folder``. ``changed`` is awaited whenever there are new ones; ``conf`` is the folder of the
-    versions, whose certificates stay."""
+    """The files in ``folder``. ``changed`` is awaited whenever there are new ones. What versions in the folder ``conf``
+    name stays, and what nginx's ``state`` does, the table with which it may be started."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Certificates:
         balancer: str,
         folder: Path,
         conf: Path,
+        state: Path,
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client
@@ -57,11 +59,14 @@ class Certificates:
         self._names = [tls_name(balancer, number) for number in range(TLS_SECRETS)]
         self._folder = folder
         self._conf = conf
+        self._state = state
         self._changed = changed
         self._offered: dict[str, frozenset[str]] = {}
         """The files that each Secret holds, by its name."""
         self._named: dict[str, frozenset[str]] = {}
         """The files that each published version names, by the name of its ConfigMap."""
+        self._tabled: frozenset[str] = frozenset()
+        """Those that tables name."""
         self._waiting: dict[str, Json] = {}
         self._unnamed: dict[str, float] = {}
         """Since when nobody names a file."""
@@ -86,6 +91,13 @@ class Certificates:
             logger.info("The version in %s waits for %d files of certificates.", name, len(missing))
         self._waiting[name] = item
         return False
+
+    def present(self, files: frozenset[str]) -> frozenset[str]:
+        """Which files are there of those that tables name, by their names without a suffix: all that they do."""
+        self._tabled = frozenset(f"{file}{TLS_SUFFIX}" for file in files)
+        if files:
+            self._needed.set()
+        return frozenset(file for file in files if (self._folder / f"{file}{TLS_SUFFIX}").is_file())
 
     def forget(self, name: str) -> None:
         """A ConfigMap is gone."""
@@ -120,7 +132,7 @@ class Certificates:
         fresh = [file for file in files if not (self._folder / file).exists()]
         for file in fresh:
             self._write(file, files[file])
-        if fresh and self._waiting:
+        if fresh:
             await self._changed()
 
     def _write(self, file: str, content: bytes) -> None:
@@ -139,19 +151,21 @@ class Certificates:
     def prune(self, *, now: float) -> None:
         """Take away the files that nobody has named for long; what nginx may be started with again names some."""
         there = {path.name for path in self._folder.glob(f"*{TLS_SUFFIX}")}
-        named = frozenset().union(*self._named.values(), *self._offered.values())
+        named = self._tabled.union(*self._named.values(), *self._offered.values())
         self._unnamed = {file: self._unnamed.get(file, now) for file in there - named}
         old = {file for file, since in self._unnamed.items() if now - since >= GRACE}
-        for file in old - self._of_versions(old):
+        for file in old - self._to_start_with(old):
             (self._folder / file).unlink(missing_ok=True)
             del self._unnamed[file]
 
-    def _of_versions(self, files: Collection[str]) -> set[str]:
-        """Those that a version names whose file is still there."""
+    def _to_start_with(self, files: Collection[str]) -> set[str]:
+        """Those that a version names whose file is still there, or the table in nginx's state."""
         if not files:
             return set()
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in self._conf.glob("*.conf")]
-        return {file for file in files if any(file in text for text in texts)}
+        with contextlib.suppress(FileNotFoundError):
+            texts.append(self._state.read_text(encoding="utf-8", errors="replace"))
+        return {file for file in files if any(file.removesuffix(TLS_SUFFIX) in text for text in texts)}
 
 
 def _files(secret: Json) -> Iterator[tuple[str, bytes]]:

@@ -11,24 +11,32 @@ from typing import Any, Final, NamedTuple
 from wsroute.agent.decide import PublicationError, parse_number
 from wsroute.balancer.table_client import MAX_KEY, MAX_VALUE
 from wsroute.dataplane import names, shards
-from wsroute.dataplane.dictionary import GROUP, Entries, group_value, host_entries, mark
+from wsroute.dataplane.dictionary import GROUP, Entries, certificate_entries, group_value, host_entries, mark
 
 MODULUS: Final = 2**256
 """Marks of tables are numbers below this."""
 
 HOSTS: Final = "r"
 GROUPS: Final = "e"
+CERTIFICATES: Final = "c"
 
 
 class Line(NamedTuple):
-    """What a line gives: entries of the dictionary, and the number that is their share of the table's mark."""
+    """What a line gives: entries of the dictionary, the number that is their share of the table's mark, and the files
+    of certificates that they name."""
 
     entries: Entries
     number: int
+    files: tuple[str, ...] = ()
+
+
+def line_of(entries: Entries, files: tuple[str, ...] = ()) -> Line:
+    """The line that gives some entries."""
+    return Line(entries, int(mark(entries), 16), files)
 
 
 Place = tuple[str, int]
-"""Which part of a table: a family, HOSTS or GROUPS, and the number of the part in it."""
+"""Which part of a table: a family (HOSTS, GROUPS, CERTIFICATES) and the number of the part in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,14 +138,21 @@ def _lines(text: str, place: shards.Place, known: Mapping[str, Line]) -> dict[st
             raise PartError(f"Line {number} stands there twice.")
         found[line] = before
     if fresh and len(merged(found.values())) != sum(len(line.entries) for line in found.values()):
-        raise PartError("Two lines say something about the same host on a listener, or about the same endpoints.")
+        raise PartError(
+            "Two lines say something about the same host on a listener, about the same endpoints, or about the "
+            "certificates of the same name."
+        )
     return found
 
 
 def _line(text: str, place: shards.Place) -> Line:
+    files: tuple[str, ...] = ()
     if place.family == HOSTS:
         host = shards.parse_host(text)
         name, entries = host.host, host_entries(host)
+    elif place.family == CERTIFICATES:
+        certificate = shards.parse_certificate(text)
+        name, entries, files = certificate.name, certificate_entries(certificate), certificate.files
     else:
         group = shards.parse_group(text)
         name, entries = group.name, {GROUP + group.name: group_value(group)}
@@ -145,4 +160,4 @@ def _line(text: str, place: shards.Place) -> Line:
         raise PartError(f"{name} belongs into another part.")
     if any(len(key) > MAX_KEY or len(value) > MAX_VALUE for key, value in entries.items()):
         raise PartError(f"{name} is too much for nginx: a path of it is too long, or it has too many endpoints.")
-    return Line(entries, int(mark(entries), 16))
+    return line_of(entries, files)

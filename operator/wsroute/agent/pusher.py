@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -15,7 +15,7 @@ from wsroute.agent.decide import DOUBT
 from wsroute.agent.doubt import Doubts
 from wsroute.agent.metrics import AgentMetrics
 from wsroute.agent.parts import PartError, parse_part, parse_stamp, parse_version
-from wsroute.agent.tables import Ask, Change, Clear, Content, Known, Push, Tables, Wait, decide
+from wsroute.agent.tables import Ask, Change, Clear, Content, Known, Push, Tables, Wait, decide, files_of
 from wsroute.balancer.applier import Applier
 from wsroute.balancer.table_client import (
     Generation,
@@ -50,7 +50,8 @@ _BACKOFF: Final = Backoff(first=0.05, cap=2.0)
 
 
 class TablePusher:
-    """``changed`` is called when ``version`` or ``trouble`` may be another."""
+    """``changed`` is called when ``version`` or ``trouble`` may be another. ``present`` is told all files of
+    certificates that are named, and gives those that are there."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class TablePusher:
         namespace: str,
         balancer: str,
         changed: Callable[[], None],
+        present: Callable[[frozenset[str]], Collection[str]],
     ) -> None:
         self._client = client
         self._applier = applier
@@ -70,6 +72,7 @@ class TablePusher:
         self._namespace = namespace
         self._balancer = balancer
         self._changed = changed
+        self._present = present
         self._tables = Tables()
         self._known: dict[str, Known] = {}
         """By the names of the ConfigMaps; ``Tables`` gets it once all that is to be read was read."""
@@ -94,6 +97,11 @@ class TablePusher:
         """nginx has loaded a version: look at once which table it has."""
         self._tables = replace(self._tables, ask_at=time.monotonic())
         self._wake.set()
+
+    def look_for_files(self) -> None:
+        """There are other files of certificates."""
+        if self._tables.missing:
+            self._publish()
 
     async def run(self) -> None:
         """Everything, until cancelled."""
@@ -130,6 +138,8 @@ class TablePusher:
                 for item in doubted:
                     self._read(item)
                 self._publish()
+            else:
+                self.look_for_files()
 
     def _read(self, item: Json) -> None:
         name = item["metadata"]["name"]
@@ -152,7 +162,9 @@ class TablePusher:
 
     def _publish(self) -> None:
         before = self._tables.wanted
-        tables = self._tables.publish(dict(self._known))
+        known = dict(self._known)
+        files = self._present(self._tables.files | files_of(known))
+        tables = self._tables.publish(known, files=files, now=time.monotonic())
         if tables.wanted is not None and (before is None or before.mark != tables.wanted.mark):
             self._news_since = self._news_since or time.monotonic()
         self._tables = tables

@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 PORT: Final = 8082
 """Where ``/healthz`` and ``/metrics`` are."""
 
+STATE: Final = "table.json"
+"""Where nginx keeps its table, in the folder of its side."""
+
 LOOK: Final = 1.0
 """Seconds between two questions to nginx which version it runs; its container may have been restarted."""
 
@@ -111,6 +114,15 @@ class Agent:
             counted=self.metrics.acknowledged,
         )
         self._drainer = Drainer(self._applier, self.metrics, pod=config.pod, changed=self._acknowledge)
+        self._certificates = Certificates(
+            client,
+            namespace=config.namespace,
+            balancer=config.balancer,
+            folder=config.tls,
+            conf=config.conf,
+            state=config.run / STATE,
+            changed=self._take_certificates,
+        )
         self._pusher = TablePusher(
             client,
             self._applier,
@@ -119,18 +131,11 @@ class Agent:
             namespace=config.namespace,
             balancer=config.balancer,
             changed=self._acknowledge,
+            present=self._certificates.present,
         )
         self._view = View(pod=config.pod)
         self._published: dict[str, Published] = {}
         self._doubts = Doubts()
-        self._certificates = Certificates(
-            client,
-            namespace=config.namespace,
-            balancer=config.balancer,
-            folder=config.tls,
-            conf=config.conf,
-            changed=self._publish_waiting,
-        )
         self._sockets = 0
         self._closed = 0
         self._working: list[asyncio.Task[None]] = []
@@ -205,8 +210,9 @@ class Agent:
         self._doubts.forget(name)
         self._certificates.forget(name)
 
-    async def _publish_waiting(self) -> None:
-        """Follow the versions whose certificates have come."""
+    async def _take_certificates(self) -> None:
+        """Follow the tables and the versions whose certificates have come."""
+        self._pusher.look_for_files()
         for item in self._certificates.waiting:
             await self._publish(item)
         self._look_at_publications()

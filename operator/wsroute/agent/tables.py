@@ -1,20 +1,23 @@
 """What to do about nginx's table next, as a function of what is published and of what nginx says that it has. Pure.
 
-1. What is published is a set of parts. They are a table when all parts of one count are there, for hosts and for
-   endpoints. While one is missing or can't be read, what was known of it last stays. Nothing is ever taken back because
-   ConfigMaps vanish: a part that is not needed any more is emptied by the operator, never deleted.
+1. What is published is a set of parts. They are a table when all parts of one count are there, for hosts, for
+   endpoints, and for certificates where there are any. While one is missing or can't be read, what was known of it last
+   stays. Nothing is ever taken back because ConfigMaps vanish: a part that is not needed any more is emptied by the
+   operator, never deleted.
 2. Where nginx has the table that it was told last, it is told what has changed.
 3. Where it has another one or none, or was started anew, it is told everything, in the generation that does not serve.
 4. What it did not take is tried again after a rest, or once something else is published. Meanwhile endpoints change
    all the same where there are any: nobody's sockets go to addresses that are somebody else's by now because another
    team's routes have no room.
+5. A name gets no certificate whose file is not there: it keeps the one that it had. Only a nginx that was told nothing
+   yet waits, for a short while, until all files are there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from wsroute.agent.parts import GROUPS, HOSTS, MODULUS, Line, Part, Place, merged
+from wsroute.agent.parts import CERTIFICATES, GROUPS, HOSTS, MODULUS, Line, Part, Place, line_of, merged
 from wsroute.balancer.table_client import Generation, Stand
 from wsroute.dataplane.dictionary import Operation, diff
 from wsroute.dataplane.shards import FORMAT
@@ -30,6 +33,10 @@ ASK_SOON: Final = 0.05
 
 REST: Final = 10.0
 """Seconds after which what nginx did not take is tried again: there may be room by then."""
+
+
+PATIENCE: Final = 3.0
+"""Seconds for which files of certificates may be missing before that is a trouble: they come by another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +87,35 @@ class Content:
         lines = dict(fresh.get(key, (text, line)) for text, line in _groups(self) for key in line.entries)
         number = sum(line.number for line in lines.values()) % MODULUS
         groups = Part(uid="", epoch=0, version=0, place=(GROUPS, 0), count=1, lines=lines, number=number)
-        hosts = {place: part for place, part in self.parts.items() if place[0] == HOSTS}
-        return Content({**hosts, groups.place: groups})
+        others = {place: part for place, part in self.parts.items() if place[0] != GROUPS}
+        return Content({**others, groups.place: groups})
+
+    @property
+    def certificates(self) -> Mapping[str, Line]:
+        """The lines with certificates, by each key of the dictionary that they set."""
+        parts = [part for (family, _), part in self.parts.items() if family == CERTIFICATES]
+        return {key: line for part in parts for line in part.lines.values() for key in line.entries}
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The files of certificates that it names."""
+        return _files(self.parts.values())
 
     def includes(self, part: Part) -> bool:
         """Whether this table says what a part says."""
         own = self.parts.get(part.place)
         return own is not None and (own is part or own.lines.keys() == part.lines.keys())
+
+
+def files_of(known: Mapping[str, Known]) -> frozenset[str]:
+    """The files of certificates that ConfigMaps name."""
+    return _files(each.part for each in known.values() if each.part is not None)
+
+
+def _files(parts: Iterable[Part]) -> frozenset[str]:
+    return frozenset(
+        file for part in parts if part.place[0] == CERTIFICATES for line in part.lines.values() for file in line.files
+    )
 
 
 def _groups(content: Content) -> Iterator[tuple[str, Line]]:
@@ -113,7 +142,8 @@ class Tables:
     ``wanted`` is the newest whole table. ``pushed`` is the one that nginx has, as far as its answers confirm it.
     ``anew`` is true when nginx may have lost a part of that without knowing, and ``untidy`` while the generation that
     does not serve may hold something. ``stand`` is nginx's last answer, of the start ``instance``; None where that is
-    not known. The next question is due at ``ask_at``.
+    not known. The next question is due at ``ask_at``. ``missing`` are the files of certificates that are published and
+    not there, some of them since ``missing_since``; ``overdue`` says that this is long ago.
     """
 
     known: Mapping[str, Known] = field(default_factory=dict)
@@ -126,15 +156,38 @@ class Tables:
     instance: str | None = None
     refusal: Refusal | None = None
     ask_at: float = float("-inf")
+    missing: frozenset[str] = frozenset()
+    missing_since: float = 0.0
+    overdue: bool = False
 
     # ── What happens ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def publish(self, known: Mapping[str, Known]) -> "Tables":
-        """This is what is published now, of all ConfigMaps."""
-        wanted = _whole([each.part for each in known.values() if each.part is not None])
-        if wanted is None:
+    def publish(
+        self, known: Mapping[str, Known], *, files: Collection[str] = frozenset(), now: float = 0.0
+    ) -> "Tables":
+        """This is what is published now, of all ConfigMaps. ``files`` are those of certificates that are there."""
+        parts = _whole([each.part for each in known.values() if each.part is not None])
+        if parts is None:
             return replace(self, known=known, heard=True)
-        return replace(self, known=known, heard=True, wanted=wanted).confirm()
+        missing = _files(parts.values()).difference(files)
+        since = self.missing_since if self.missing and missing else now
+        return replace(
+            self,
+            known=known,
+            heard=True,
+            wanted=Content(self._with_files(parts, files) if missing else parts),
+            missing=missing,
+            missing_since=since,
+            overdue=bool(missing) and now - since >= PATIENCE,
+        ).confirm()
+
+    def _with_files(self, parts: Mapping[Place, Part], files: Collection[str]) -> Mapping[Place, Part]:
+        """The parts without the lines whose files are not there: their names keep what they had."""
+        held = {} if self.wanted is None else self.wanted.certificates
+        return {
+            place: _with_files(part, held, frozenset(files)) if place[0] == CERTIFICATES else part
+            for place, part in parts.items()
+        }
 
     def hear(self, stand: Stand, instance: str, *, now: float) -> "Tables":
         """nginx has answered."""
@@ -191,6 +244,11 @@ class Tables:
     # ── What to say ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def files(self) -> frozenset[str]:
+        """All files of certificates that are named: by what is published, and by what nginx has."""
+        return files_of(self.known).union(*(each.files for each in (self.wanted, self.pushed) if each is not None))
+
+    @property
     def version(self) -> int:
         """The resourceVersion up to which nginx has all that is published; 0 when it has nothing."""
         if self.pushed is None:
@@ -219,6 +277,11 @@ class Tables:
             return self.refusal.words
         if self.wanted is None and self.heard:
             return "The ConfigMaps with the tables are not all there." if self.known else "No table is published."
+        if self.overdue:
+            return (
+                f"{len(self.missing)} files of certificates are missing, and the names that they are for get what they "
+                "had before: the Secrets that bring them to the pods don't hold them, or the agent may not read these."
+            )
         return ""
 
     def _is_past(self, part: Part) -> bool:
@@ -270,6 +333,8 @@ def decide(tables: Tables, *, now: float) -> Ask | Change | Push | Clear | Wait:
         other: Generation = "b" if stand.live == "a" else "a"
         wanted = tables.wanted
         refusal = tables.refusal if tables.refusal is not None and now < tables.refusal.at + REST else None
+        if tables.pushed is None and tables.missing and not tables.overdue:
+            return Wait(PATIENCE)
         if (tables.anew or tables.pushed is None) and refusal is None:
             return Push(other, wanted)
         pushed = tables.pushed
@@ -286,11 +351,27 @@ def decide(tables: Tables, *, now: float) -> Ask | Change | Push | Clear | Wait:
     return Wait(pause) if pause > 0 else Ask()
 
 
-def _whole(parts: list[Part]) -> Content | None:
-    """The table that parts make; None while one is missing. Of how many there are says the first of each family."""
+def _with_files(part: Part, held: Mapping[str, Line], files: frozenset[str]) -> Part:
+    """A part with certificates, where names whose files are not there have what ``held`` has for them."""
+    lines: dict[str, Line] = {}
+    for text, line in part.lines.items():
+        if files.issuperset(line.files):
+            lines[text] = line
+            continue
+        for key in line.entries:
+            known = held.get(key)
+            if known is not None and files.issuperset(known.files):
+                lines[f"{key} {known.entries[key]}"] = line_of({key: known.entries[key]}, known.files)
+    return replace(part, lines=lines, number=sum(line.number for line in lines.values()) % MODULUS)
+
+
+def _whole(parts: list[Part]) -> Mapping[Place, Part] | None:
+    """The parts of a table; None while one is missing. Of how many there are says the first of each family; of
+    certificates there may be none."""
     places = {part.place: part for part in parts}
     found: dict[Place, Part] = {}
-    for family in (HOSTS, GROUPS):
+    families = {HOSTS, GROUPS, *(family for family, _ in places)}
+    for family in sorted(families):
         first = places.get((family, 0))
         if first is None:
             return None
@@ -299,4 +380,4 @@ def _whole(parts: list[Part]) -> Content | None:
             if part is None or part.count != first.count:
                 return None
             found[part.place] = part
-    return Content(found)
+    return found

@@ -311,13 +311,6 @@ def _same_ports(spec: "WebSocketBalancerSpec") -> Iterator[str]:
         seen.add(listener.port)
 
 
-def _tls_in_tables(spec: "WebSocketBalancerSpec") -> Iterator[str]:
-    if spec.is_dynamic:
-        for index, listener in enumerate(spec.listeners):
-            if listener.ends_tls:
-                yield f".listeners[{index}].protocol"
-
-
 def _tls_without_agent(spec: "WebSocketBalancerSpec") -> Iterator[str]:
     if spec.reload.restarts:
         for index, listener in enumerate(spec.listeners):
@@ -388,12 +381,6 @@ class WebSocketBalancerSpec(Model):
             ),
             broken=lambda spec: [".dataPlane"] if spec.is_dynamic and spec.reload.restarts else [],
             field=".dataPlane",
-        ),
-        Rule(
-            cel="self.dataPlane != 'Dynamic' || self.listeners.all(listener, listener.protocol != 'HTTPS')",
-            sentence="A listener with protocol HTTPS needs dataPlane Static",
-            broken=_tls_in_tables,
-            field=".listeners",
         ),
         Rule(
             cel=(

@@ -17,9 +17,10 @@ from wsroute.controller.givens import Givens, read_givens
 from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.plan import NOTHING, BalancerPlan, Write, differing
 from wsroute.controller.quarantine import Settled
-from wsroute.controller.tables import Tables, empty_tables, find_tables, keep_tables, plan_tables
+from wsroute.controller.tables import Tables, empty_tables, keep_tables, plan_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.build_table import build_table
+from wsroute.dataplane.certificate_table import certificate_records
 from wsroute.dataplane.main_template import describe_unusable
 from wsroute.dataplane.shards import FORMAT
 from wsroute.dataplane.withholding import Withheld
@@ -52,7 +53,9 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     node, known = given.node, given.knows_routes
     asked, problem, state = making.main_template(node, given.snapshot.config_maps, state)
     certified = given.certified
-    aim = _aim(given, asked, state) if known and certified.is_known else _Aim(obstacle=certified.obstacle)
+    # Of a Dynamic balancer's certificates none is in its file.
+    dynamic = node.spec is not None and node.spec.is_dynamic
+    aim = _aim(given, asked, state) if known and (certified.is_known or dynamic) else _NO_AIM
     if isinstance(aim, RefusedTemplate):
         # Once more with the shipped template. What was concluded of the routes meanwhile does not count.
         return _plan(given, replace(state, refused_template=aim))
@@ -68,12 +71,13 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
-        obstacle=aim.obstacle,
+        obstacle=aim.obstacle or certified.obstacle,
         template=problem,
         refused_template=state.refused_template,
         held=given.trust.explain() if known else given.trust.explain_freeze(),
         decision=move.decision,
         stages=_in_order(remembered, tables, move.writes),
+        certificate_stages=tables.certificates,
         restart=restarting.restart(node, move.step) if move.step is not None else None,
         agents=Write(generated.wanted_agents(given.own), given.agents),
         gone=_gone(given),
@@ -83,7 +87,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         in_force_since=given.published.in_force_since,
         released=move.released,
         waiting=move.waiting,
-        tables=tables.view if node.spec is not None and node.spec.is_dynamic else None,
+        tables=tables.view if dynamic else None,
         left_out=tables.left_out,
         backlog=move.backlog,
         certified=certified,
@@ -145,14 +149,15 @@ def _unable(given: Givens) -> str:
 def _tables(given: Givens) -> Tables:
     """The tables that should stand: for as long as any pod may look anything up in them."""
     node, own = given.node, given.own
-    known = find_tables(own, given.snapshot.config_maps)
+    known, certified = given.tables, given.certified
     if node.spec is None or not given.knows_routes:
         return keep_tables(own, known, epoch=given.epoch)
     if node.spec.is_dynamic or any(pod.said is not None and pod.said.table for pod in given.pods):
         memo = given.memo.tables
-        if memo.built is None or memo.built[0] is not node:
-            memo.built = (node, build_table(node, memo=given.parts))
-        return plan_tables(own, memo.built[1], known, memo, epoch=given.epoch)
+        if memo.built is None or memo.built[0] is not node or memo.built[1] != certified.tls:
+            table = replace(build_table(node, memo=given.parts), certificates=certificate_records(certified.tls))
+            memo.built = (node, certified.tls, table)
+        return plan_tables(own, memo.built[2], known, memo, epoch=given.epoch, certified=certified.is_known)
     return empty_tables(own, known, epoch=given.epoch)
 
 

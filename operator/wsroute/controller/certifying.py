@@ -10,11 +10,13 @@ them.
 import base64
 import binascii
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -38,7 +40,10 @@ from wsroute.controller.tls_secrets import (
 )
 from wsroute.dataplane import names
 from wsroute.dataplane.certificates import Files, ListenerTls, ServedCertificate
+from wsroute.dataplane.shards import CERTIFICATE_WORD, TABLE_KEY
 from wsroute.graph.model import BalancerNode
+
+_NAMED_FILE: Final = re.compile('"([0-9a-f]{64})"', re.ASCII)
 
 ROOM: Final = 900_000
 """Bytes of files in one Secret; the API server takes 1 MiB."""
@@ -96,8 +101,8 @@ def certify(
     epoch: int,
     wall: float,
 ) -> Certified:
-    """Look at a balancer's Secrets. ``published`` are the ConfigMaps with versions; ``wall`` is seconds since the
-    epoch, ``epoch`` the writing leader's."""
+    """Look at a balancer's Secrets. ``published`` are the ConfigMaps with versions and with the parts of tables;
+    ``wall`` is seconds since the epoch, ``epoch`` the writing leader's."""
     own = node.key
     places = frozenset(Key(own.namespace, name) for name in _names(node))
     kept = {file for known in published for file in files_of(known)}
@@ -156,9 +161,20 @@ def _certify(
 
 
 def files_of(published: ConfigMap | None) -> frozenset[str]:
-    """The files that a published version names."""
-    text = "" if published is None else published.annotations.get(names.CERTIFICATES_ANNOTATION, "")
+    """The files that a published version names, or a part of a table."""
+    if published is None:
+        return frozenset()
+    if published.labels.get(names.ROLE_LABEL) == names.ROLE_TABLE:
+        return _files_of_lines(published.data.get(TABLE_KEY, ""))
+    text = published.annotations.get(names.CERTIFICATES_ANNOTATION, "")
     return frozenset(file for file in text.split() if is_file(file))
+
+
+@lru_cache(maxsize=256)
+def _files_of_lines(text: str) -> frozenset[str]:
+    if not text.startswith(CERTIFICATE_WORD):
+        return frozenset()
+    return frozenset(_NAMED_FILE.findall(text))
 
 
 def _names(node: BalancerNode) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.shards import endpoints_line, host_line
+from wsroute.dataplane.shards import certificate_line, endpoints_line, host_line
 from wsroute.dataplane.table import Forward, HostRecord, Table
 
 HOST_BYTES: Final = 512 * 1024
@@ -34,7 +34,8 @@ def fits(hosts: Collection[int], groups: Collection[int]) -> bool:
 def left_out(table: Table) -> frozenset[RouteRef]:
     """The routes that have to give way, none where there is room."""
     hosts: defaultdict[str, _Room] = defaultdict(lambda: _Room(HOST_BYTES))
-    whole = _Room(TABLE_BYTES)
+    # Certificates are the administrator's, and bounded (``certifying``).
+    whole = _Room(TABLE_BYTES - sum(len(certificate_line(each)) for each in table.certificates))
     groups = {group.name: len(endpoints_line(group)) for group in table.groups}
     for host in table.hosts:
         for path in host.paths:
@@ -90,7 +91,7 @@ def without(table: Table, routes: Collection[RouteRef]) -> Table:
         if isinstance(path.action, Forward)
         for target in path.action.targets
     }
-    return Table(hosts, tuple(group for group in table.groups if group.name in used))
+    return replace(table, hosts=hosts, groups=tuple(group for group in table.groups if group.name in used))
 
 
 def _hosts_without(hosts: tuple[HostRecord, ...], routes: Collection[RouteRef]) -> Iterator[HostRecord]:

@@ -11,6 +11,7 @@ from wsroute.controller.generated import ours
 from wsroute.controller.making import BalancerMemo
 from wsroute.controller.release import Published
 from wsroute.controller.rollout import BalancerPod, InForce, Trial
+from wsroute.controller.tables import Known, find_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.graph.memo import Memo
@@ -20,16 +21,17 @@ from wsroute.graph.model import BalancerNode
 @dataclass(frozen=True, slots=True)
 class Givens:
     """What a plan looks at. ``nginx``, ``following`` and ``agents`` are the ConfigMaps as they stand, where they are
-    ours; ``following`` is ``<balancer>-nginx-next``. ``said`` is what agents acknowledged, by the name of their pod,
-    and ``pods`` are those that are not terminating. ``epoch`` is the writing leader's; ``trust`` is that in the routes'
-    definition, ``certified`` what the Secrets with certificates come to; ``now`` is monotonic, ``wall`` since the
-    epoch. ``memo`` is the balancer's, ``parts`` the pass's."""
+    ours; ``following`` is ``<balancer>-nginx-next``, and ``tables`` are the parts of the tables. ``said`` is what
+    agents acknowledged, by the name of their pod, and ``pods`` are those that are not terminating. ``epoch`` is the
+    writing leader's; ``trust`` is that in the routes' definition, ``certified`` what the Secrets with certificates come
+    to; ``now`` is monotonic, ``wall`` since the epoch. ``memo`` is the balancer's, ``parts`` the pass's."""
 
     node: BalancerNode
     snapshot: Snapshot
     nginx: ConfigMap | None
     following: ConfigMap | None
     agents: ConfigMap | None
+    tables: Known
     said: Mapping[str, Acknowledgement]
     pods: tuple[BalancerPod, ...]
     published: Published
@@ -101,6 +103,7 @@ def read_givens(
 
     nginx, following = find(names.nginx_name(own.name)), find(names.next_name(own.name))
     agents = find(names.agents_name(own.name))
+    tables = find_tables(own, snapshot.config_maps)
     restarts = restarting.applies(node)
     said = restarting.acknowledgements(node.pods) if restarts else generated.read_acknowledgements(agents)
     return Givens(
@@ -109,6 +112,7 @@ def read_givens(
         nginx=nginx,
         following=following,
         agents=agents,
+        tables=tables,
         said=said,
         pods=tuple(
             BalancerPod(pod.meta.key.name, pod.ready, said.get(pod.meta.key.name))
@@ -122,7 +126,9 @@ def read_givens(
             generated.read_since(following),
         ),
         trust=trust,
-        certified=certify(node, (nginx, following), sights, memo.certificates, epoch=epoch, wall=wall),
+        certified=certify(
+            node, (nginx, following, *tables.values()), sights, memo.certificates, epoch=epoch, wall=wall
+        ),
         epoch=epoch,
         now=now,
         wall=wall,

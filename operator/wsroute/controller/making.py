@@ -23,7 +23,7 @@ from wsroute.controller.versions import Versions
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError
-from wsroute.dataplane.certificates import ListenerTls
+from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed, describe_refused, find_main_template, still_refused
 from wsroute.dataplane.shell import build_shell
@@ -131,11 +131,13 @@ def wish(
     parts: Memo,
 ) -> Configuration | None:
     """The configuration that all routes together wish for; None when there can be none. ``template`` is a custom main
-    template, ``tls`` the certificates of the listeners that end TLS."""
+    template, ``tls`` the certificates of the listeners that end TLS, which a Dynamic balancer has in its tables."""
     if node.spec is None:
         return None  # its conditions say why
     # Nearly all nodes have IPv6. A pod that has none refuses the first version, says so, and gets another.
     ipv6 = all(acknowledgement.ipv6 for acknowledgement in said.values())
+    if node.spec.is_dynamic:
+        tls = {listener.name: NO_CERTIFICATES for listener in node.spec.listeners if listener.ends_tls}
     known = memo.wished
     if (
         known is not None

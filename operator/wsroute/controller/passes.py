@@ -155,9 +155,10 @@ class Passes:
         made = await self._writer.ensure(plan.agents.wanted, plan.agents.known)
         foreign = describe_foreign(plan.agents.wanted.key) if made is Outcome.FOREIGN else ""
         unwritten = await self._write_certificates(plan)
-        if unwritten is not None:
+        if unwritten is not None and plan.tables is None:
             return unwritten
-        for stage in plan.stages:
+        stages = plan.stages if unwritten is not None else (*plan.certificate_stages, *plan.stages)
+        for stage in stages:
             outcome, failed = await self._write_stage(plan, stage)
             if failed is not None:
                 foreign = describe_foreign(failed.wanted.key) if outcome is Outcome.FOREIGN else foreign
@@ -169,18 +170,18 @@ class Passes:
             self._blocked[balancer] = foreign
         elif restarted is Outcome.REFUSED and plan.restart is not None:
             self._blocked[balancer] = describe_unpatched(plan.restart.deployment.meta.key)
-        elif not (outcome.again or made.again):
+        elif unwritten is None and not (outcome.again or made.again):
             self._blocked.pop(balancer, None)
         if outcome.again or made.again:
             return RETRY
         if outcome is not Outcome.WRITTEN and foreign:
             return FOREIGN_RETRY
         # What was written may allow the next step at once.
-        return 0.0 if outcome is Outcome.WRITTEN else math.inf
+        return 0.0 if outcome is Outcome.WRITTEN else math.inf if unwritten is None else unwritten
 
     async def _write_certificates(self, plan: BalancerPlan) -> float | None:
-        """Certificates come before the version that names them. Where one can't be written nothing else goes out
-        either, and this gives in how many seconds to try again."""
+        """Certificates come before what names them. Where one can't be written that does not go out either, and this
+        gives in how many seconds to try again."""
         for write in plan.certified.writes:
             outcome = await self._secrets.write(write)
             if outcome is Outcome.WRITTEN:

@@ -57,6 +57,8 @@ class BalancerPlan:
     held: str
     decision: Decision | None
     stages: tuple[tuple[Write, ...], ...]
+    certificate_stages: tuple[tuple[Write, ...], ...]
+    """What names certificates in tables: it goes out before, once the Secrets that bring them stand."""
     restart: Restart | None
     agents: Write
     gone: frozenset[str]
@@ -83,7 +85,7 @@ class BalancerPlan:
     @property
     def writes(self) -> tuple[Write, ...]:
         """All writes, in an order in which they may go out."""
-        return tuple(write for stage in self.stages for write in stage)
+        return tuple(write for stage in (*self.certificate_stages, *self.stages) for write in stage)
 
     @property
     def served(self) -> ServedView:

@@ -13,23 +13,28 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wsroute.cluster.objects import ConfigMap
 from wsroute.dataplane import shards
+from wsroute.dataplane.certificate_table import EVERYTHING
+from wsroute.dataplane.certificates import wildcard_of
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, ShardError
-from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, PathRecord
+from wsroute.dataplane.table import CertificateRecord, EndpointGroup, Forward, HostRecord, PathRecord
 
-Item = TypeVar("Item", HostRecord, EndpointGroup)
+Item = TypeVar("Item", HostRecord, EndpointGroup, CertificateRecord)
 
 REMEMBERED: Final = 64
 """Routes that each part remembers to have told of once."""
 
 Told = Mapping[Any, object]
 """What some items say, by whom it concerns: of hosts it concerns their routes; of endpoints the name of their group, of
-which only counts that it is there."""
+which only counts that it is there; of certificates the names on their listeners, of which the same holds, and everybody
+together, of whom counts which files they are."""
+
+_EVERYBODY: Final = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[Item]):
-    """What the two families of parts do differently. ``name`` decides in which part an item is."""
+    """What the families of parts do differently. ``name`` decides in which part an item is."""
 
     family: str
     name: Callable[[Item], str]
@@ -53,9 +58,18 @@ def _told_by_groups(groups: tuple[EndpointGroup, ...]) -> Told:
     return dict.fromkeys((group.name for group in groups), True)
 
 
+def _told_by_certificates(certificates: tuple[CertificateRecord, ...]) -> Told:
+    names = dict.fromkeys(((each.name, listener) for each in certificates for listener in each.listeners), True)
+    return {**names, _EVERYBODY: certificates}
+
+
 HOSTS: Final[Kind[HostRecord]] = Kind("r", lambda host: host.host, shards.host_line, shards.parse_hosts, _told_by_hosts)
 GROUPS: Final[Kind[EndpointGroup]] = Kind(
     "e", lambda group: group.name, shards.endpoints_line, shards.parse_groups, _told_by_groups
+)
+
+CERTIFICATES: Final[Kind[CertificateRecord]] = Kind(
+    "c", lambda each: each.name, shards.certificate_line, shards.parse_certificates, _told_by_certificates
 )
 
 
@@ -139,33 +153,59 @@ def groups_of(told: object) -> Iterator[str]:
 
 class TableView:
     """How far the published tables are with what is wanted. ``parts`` are those with hosts: the items that they should
-    have, and how they stand. ``groups`` are the parts with endpoints that stand."""
+    have, and how they stand. ``groups`` are the parts with endpoints that stand, ``certificates`` those with
+    certificates, as ``parts``."""
 
     def __init__(
         self,
         parts: Sequence[tuple[tuple[HostRecord, ...], Standing[HostRecord] | None]],
         groups: Sequence[Standing[EndpointGroup]],
+        certificates: Sequence[tuple[tuple[CertificateRecord, ...], Standing[CertificateRecord] | None]] = (),
     ) -> None:
         self._parts = tuple(parts)
+        self._certificates = tuple(certificates)
         self._groups = {
             name: since.version for part in groups for name, since in part.since.items() if since.told is not None
         }
-        floors = [part.floor for part in groups] + [known.floor for _, known in parts if known is not None]
+        floors = [part.floor for part in groups]
+        floors += [known.floor for _, known in (*parts, *certificates) if known is not None]
         self._floor = max([1, *floors])
+        self._names = {
+            (each.name, listener) for items, _ in certificates for each in items for listener in each.listeners
+        }
+        self._named = {
+            key: since.version
+            for _, standing in certificates
+            if standing is not None
+            for key, since in standing.since.items()
+            if since.told is not None
+        }
 
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal when the same is to be said of all routes."""
-        return self._parts, self._groups, self._floor
+        return self._parts, self._groups, self._certificates, self._floor
 
     @cached_property
     def newest(self) -> int:
         """A pod that has the table of this resourceVersion has all that is published of routes."""
-        return max([self._floor, *self._groups.values(), *(since or 0 for since in self._routes.values())])
+        others = (*self._groups.values(), *self._named.values())
+        return max([self._floor, *others, *(since or 0 for since in self._routes.values())])
+
+    @cached_property
+    def certified(self) -> int | None:
+        """A pod that has the table of this resourceVersion serves all certificates as they are wanted; None while they
+        are not published."""
+        since = self._floor
+        for items, standing in self._certificates:
+            if standing is None or standing.items != items:
+                return None
+            since = max(since, standing.since[_EVERYBODY].version)
+        return since
 
     def since(self, route: RouteRef) -> int | None:
         """A pod that has the table of this resourceVersion serves a route as it is wanted; None while that is not
-        published. Which endpoints a group has does not count."""
+        published. Which endpoints a group has does not count, nor which certificate a host."""
         return self._routes.get(route, self._floor)
 
     @cached_property
@@ -192,4 +232,19 @@ class TableView:
             if since is None:
                 return None
             version = max(version, since)
+        for name in self._names_of(told):
+            since = self._named.get(name)
+            if since is None:
+                return None
+            version = max(version, since)
         return version
+
+    def _names_of(self, told: object) -> Iterator[tuple[str, str]]:
+        """What is wanted to cover the hosts of a route, by name and listener, where they get a certificate."""
+        if self._names and isinstance(told, tuple):
+            for host, listeners, _ in told:
+                for listener in listeners:
+                    covering = ((name, listener) for name in (host, wildcard_of(host), EVERYTHING))
+                    found = next((key for key in covering if key in self._names), None)
+                    if found is not None:
+                        yield found

@@ -70,8 +70,14 @@ class TableProgress:
         )
 
     def of_balancer(self) -> RolloutView:
-        """With the balancer as a whole: what its file says, and that there are tables at all."""
-        current = [pod for pod in self._pods if pod.version in self._akin and pod.table and not pod.trouble]
+        """With the balancer as a whole: what its file says, which certificates there are, and that there are tables at
+        all."""
+        since = self._view.certified
+        current = [
+            pod
+            for pod in self._pods
+            if pod.version in self._akin and since is not None and pod.table >= since and not pod.trouble
+        ]
         return self._rollout(current, fitting=all(pod.version in self._akin for pod in self._pods))
 
     def of_route(self, route: Key) -> RolloutView:

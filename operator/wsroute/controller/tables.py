@@ -4,6 +4,9 @@ Endpoints are written before the hosts that name them, and a group that only a h
 the pass after that host's write. So whoever reads the ConfigMaps in the order of their writes finds every group that a
 host names. When the number of parts changes, the first part is written last: a family is whole only with it.
 
+Certificates are the third family. They are written after the Secrets that bring their files to the pods, and while it
+is not known which ones there are they stay as they are.
+
 No part is ever deleted: one that is not needed any more is emptied, after everything else.
 """
 
@@ -18,6 +21,7 @@ from wsroute.controller.fitting import fits, left_out, without
 from wsroute.controller.generated import Wanted, is_of
 from wsroute.controller.plan import Write, differing
 from wsroute.controller.published_tables import (
+    CERTIFICATES,
     GROUPS,
     HOSTS,
     Item,
@@ -30,9 +34,10 @@ from wsroute.controller.published_tables import (
 )
 from wsroute.dataplane import names, shards
 from wsroute.dataplane.bundle import digest
+from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, ShardError, shard_index
-from wsroute.dataplane.table import EndpointGroup, HostRecord, Table
+from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord, Table
 from wsroute.graph.model import BalancerNode
 
 PART_BYTES: Final = 16 * 1024
@@ -43,7 +48,7 @@ SPARSE: Final = 8
 """How many times the bytes of a family must fit into its parts before there are fewer of them, so that their number
 does not go to and fro."""
 
-_PLACE: Final = re.compile(r"([re])(0|[1-9][0-9]{0,2})", re.ASCII)
+_PLACE: Final = re.compile(r"([rec])(0|[1-9][0-9]{0,2})", re.ASCII)
 """How the name of a part's ConfigMap ends."""
 
 
@@ -68,20 +73,22 @@ class TableMemo:
 
     hosts: _FamilyMemo[HostRecord] = field(default_factory=_FamilyMemo)
     groups: _FamilyMemo[EndpointGroup] = field(default_factory=_FamilyMemo)
+    certificates: _FamilyMemo[CertificateRecord] = field(default_factory=_FamilyMemo)
     view: TableView | None = None
-    built: tuple[BalancerNode, Table] | None = None
+    built: tuple[BalancerNode, Mapping[str, ListenerTls], Table] | None = None
     fitted: tuple[Table, Table, frozenset[RouteRef]] | None = None
     """A table that is too large, what is left of it, and what is not."""
-    settled: tuple[Table, Known, int] | None = None
+    settled: tuple[Table, Known, int, bool] | None = None
     """With what nothing was left to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What brings the tables about: the writes of a stage go out together, and one stage after another, ``endpoints``
-    and then ``hosts``; after everything else what is emptied. ``view`` is None where nothing is wanted. ``left_out``
-    are the routes for which there is no room."""
+    """What brings the tables about: the writes of a stage go out together, and one stage after another,
+    ``certificates``, ``endpoints`` and then ``hosts``; after everything else what is emptied. ``view`` is None where
+    nothing is wanted. ``left_out`` are the routes for which there is no room."""
 
+    certificates: tuple[tuple[Write, ...], ...] = ()
     endpoints: tuple[tuple[Write, ...], ...] = ()
     hosts: tuple[tuple[Write, ...], ...] = ()
     emptied: tuple[Write, ...] = ()
@@ -112,49 +119,63 @@ def empty_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
     return Tables(emptied=differing(_emptied(balancer, each, epoch=epoch) for each in known.values()))
 
 
-def plan_tables(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int) -> Tables:
-    """The tables that should stand, without the routes for which there is no room."""
+def plan_tables(
+    balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int, certified: bool = True
+) -> Tables:
+    """The tables that should stand, without the routes for which there is no room. ``certified`` says that the table's
+    certificates are known."""
     if memo.fitted is None or memo.fitted[0] is not table:
-        planned = _plan(balancer, table, known, memo, epoch=epoch)
+        planned = _plan(balancer, table, known, memo, epoch=epoch, certified=certified)
         if planned is not None:
             return planned
         gone = left_out(table)
         memo.fitted = (table, without(table, gone), gone)
     _, fitting, gone = memo.fitted
-    planned = _plan(balancer, fitting, known, memo, epoch=epoch)
+    planned = _plan(balancer, fitting, known, memo, epoch=epoch, certified=certified)
     return replace(planned or keep_tables(balancer, known, epoch=epoch), left_out=gone)
 
 
-def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int) -> Tables | None:
+def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: int, certified: bool) -> Tables | None:
     """None where there is no room for a table."""
-    if memo.settled is not None and memo.settled[0] is table and memo.settled[1:] == (known, epoch):
+    if memo.settled is not None and memo.settled[0] is table and memo.settled[1:] == (known, epoch, certified):
         return Tables(view=memo.view)
     hosts = _look(HOSTS, known, memo.hosts)
     groups = _look(GROUPS, known, memo.groups)
+    certificates = _look(CERTIFICATES, known, memo.certificates)
     wanted_groups = _with_published(table.groups, hosts.values(), groups.values())
     host_parts = _split(HOSTS, table.hosts, _count(HOSTS, known), memo.hosts)
     group_parts = _split(GROUPS, wanted_groups, _count(GROUPS, known), memo.groups)
-    if not fits(_sizes(host_parts), _sizes(group_parts)):
+    certificate_parts: tuple[Part[CertificateRecord], ...] = ()
+    wanted_certificates = table.certificates if certified else _items(CERTIFICATES, certificates)
+    if wanted_certificates or certificates:  # most balancers end no TLS
+        count = _count(CERTIFICATES, known)
+        certificate_parts = _split(CERTIFICATES, wanted_certificates, count, memo.certificates)
+    if not fits(_sizes(host_parts), [*_sizes(group_parts), *_sizes(certificate_parts)]):
         return None
+    counts = {
+        HOSTS.family: len(host_parts),
+        GROUPS.family: len(group_parts),
+        CERTIFICATES.family: len(certificate_parts),
+    }
     excess = [
-        _emptied(balancer, each, epoch=epoch)
-        for (family, index), each in known.items()
-        if index >= len(host_parts if family == HOSTS.family else group_parts)
+        _emptied(balancer, each, epoch=epoch) for (family, index), each in known.items() if index >= counts[family]
     ]
     view = TableView(
         [(part.items, hosts.get(index)) for index, part in enumerate(host_parts)],
         [groups[index] for index in range(len(group_parts)) if index in groups],
+        [(part.items, certificates.get(index)) for index, part in enumerate(certificate_parts)],
     )
     if memo.view is None or memo.view.signature != view.signature:
         memo.view = view
     planned = Tables(
+        certificates=_family_writes(CERTIFICATES, balancer, certificate_parts, known, epoch=epoch),
         endpoints=_family_writes(GROUPS, balancer, group_parts, known, epoch=epoch),
         hosts=_family_writes(HOSTS, balancer, host_parts, known, epoch=epoch),
         emptied=differing(excess),
         view=memo.view,
     )
-    nothing_left = not (planned.endpoints or planned.hosts or planned.emptied)
-    memo.settled = (table, known, epoch) if nothing_left else None
+    nothing_left = not (planned.certificates or planned.endpoints or planned.hosts or planned.emptied)
+    memo.settled = (table, known, epoch, certified) if nothing_left else None
     return planned
 
 
@@ -182,6 +203,11 @@ def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Mapping[in
             standing[index] = look(kind, each, memo.standing.get(index), made=made, first=first)
     memo.standing = standing
     return standing
+
+
+def _items(kind: Kind[Item], standing: Mapping[int, Standing[Item]]) -> tuple[Item, ...]:
+    """What the parts of a family say as they stand, as far as that can be read."""
+    return tuple(sorted((item for part in standing.values() for item in part.items or ()), key=kind.name))
 
 
 def _with_published(

@@ -5,6 +5,7 @@
 | ``h<listener> <host>`` | ``<depth> <server>``: the server of that host, and the most path elements of its prefixes |
 | ``=<server><path>`` | the record of an Exact path, JSON |
 | ``^<server><path>`` | the record of a Prefix, JSON; ``/`` is the one of everything |
+| ``c<listener> <name>`` | the files that a handshake for a name gets, one or two, with a blank between them |
 | ``e<group>`` | ``<ready> <returning> <width>``, a line feed, and so many endpoints of ``width`` characters each |
 
 A server is a host with the listeners on which it has the same paths: ``chat.example.com|ws,wss``. So a host that comes
@@ -20,6 +21,9 @@ name, ``a`` seconds). What is empty or zero is left out, except of ``b`` and ``k
 An endpoint is its id, eight hex digits, and its ``address:port``, padded with blanks: one is found by its number
 without looking at the others. Those that are ready come first.
 
+The name of a certificate is a host, or a wildcard for one label of which there is no record, or ``*`` for all others.
+A file is named by the SHA-256 of its content, in hex.
+
 The keys stand here without the letter of their generation, which nginx's side puts before them.
 """
 
@@ -34,6 +38,7 @@ from typing import Any, Final, Literal, NamedTuple
 from wsroute.dataplane.ir import PathMatch, Refuse
 from wsroute.dataplane.table import (
     Address,
+    CertificateRecord,
     EndpointGroup,
     Forward,
     HashSource,
@@ -54,6 +59,7 @@ HOST: Final = "h"
 EXACT: Final = "="
 PREFIX: Final = "^"
 GROUP: Final = "e"
+CERTIFICATE: Final = "c"
 
 ID_LENGTH: Final = 8
 """Hex digits of an endpoint's id."""
@@ -75,6 +81,8 @@ def entries(table: Table) -> dict[str, str]:
         found[GROUP + group.name] = group_value(group)
     for host in table.hosts:
         found.update(host_entries(host))
+    for certificate in table.certificates:
+        found.update(certificate_entries(certificate))
     return found
 
 
@@ -97,6 +105,12 @@ def host_entries(host: HostRecord) -> dict[str, str]:
     for listener in host.listeners:
         found[f"{HOST}{listener} {host.host}"] = f"{depth} {server}"
     return found
+
+
+def certificate_entries(certificate: CertificateRecord) -> dict[str, str]:
+    """The entries of one name on some listeners."""
+    files = " ".join(certificate.files)
+    return {f"{CERTIFICATE}{listener} {certificate.name}": files for listener in certificate.listeners}
 
 
 def path_depth(prefix: str) -> int:
@@ -218,12 +232,14 @@ def diff(old: Entries, new: Entries) -> list[Operation]:
 class _Stage(IntEnum):
     """Whose turn it is."""
 
-    GROUPS_SET = 0
-    HOSTS_SET = 1
-    WILDCARDS_SET = 2
-    WILDCARDS_DELETED = 3
-    HOSTS_DELETED = 4
-    GROUPS_DELETED = 5
+    CERTIFICATES_SET = 0
+    GROUPS_SET = 1
+    HOSTS_SET = 2
+    WILDCARDS_SET = 3
+    WILDCARDS_DELETED = 4
+    HOSTS_DELETED = 5
+    GROUPS_DELETED = 6
+    CERTIFICATES_DELETED = 7
 
 
 class _Step(IntEnum):
@@ -245,6 +261,8 @@ class _Order(NamedTuple):
 
 def _set_order(key: str, before: str | None, value: str) -> _Order:
     kind = key[0]
+    if kind == CERTIFICATE:
+        return _Order(_Stage.CERTIFICATES_SET, 0, 0, key)
     if kind == GROUP:
         return _Order(_Stage.GROUPS_SET, 0, 0, key)
     if kind != HOST:
@@ -260,6 +278,8 @@ def _set_order(key: str, before: str | None, value: str) -> _Order:
 
 def _delete_order(key: str) -> _Order:
     kind = key[0]
+    if kind == CERTIFICATE:
+        return _Order(_Stage.CERTIFICATES_DELETED, 0, 0, key)
     if kind == GROUP:
         return _Order(_Stage.GROUPS_DELETED, 0, 0, key)
     if kind == HOST:

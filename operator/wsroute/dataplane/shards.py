@@ -1,7 +1,9 @@
-"""How a table travels in ConfigMaps: a readable line for each host and for each group of endpoints.
+"""How a table travels in ConfigMaps: a readable line for each host, for each group of endpoints, and for
+each name that has certificates.
 
-A line is a word and an object in canonical JSON, ``host {...}`` or ``endpoints {...}``. Hosts and groups are two
-families of shards; a host and a group each belong into one shard of their family, by the hash of their name.
+A line is a word and an object in canonical JSON, ``host {...}``, ``endpoints {...}`` or ``certificate {...}``. Each of
+the three is a family of shards; a line belongs into one shard of its family, by the hash of its name. A table without
+certificates has no shard of them.
 
 Whoever may write ConfigMaps may write anything into them. What is read here is checked as if nobody had looked at it
 before, and a line that says what it says in another way than ours is none.
@@ -16,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from wsroute.dataplane import table_json
 from wsroute.dataplane.dictionary import canonical
-from wsroute.dataplane.table import EndpointGroup, HostRecord
+from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord
 from wsroute.dataplane.table_json import FieldError
 
 FORMAT: Final = 1
@@ -33,11 +35,12 @@ MAX_TEXT: Final = 1024 * 1024
 
 HOST_WORD: Final = "host"
 ENDPOINTS_WORD: Final = "endpoints"
+CERTIFICATE_WORD: Final = "certificate"
 
 _SPREAD: Final = 0x9E37_79B1
 """Knuth's multiplier: a CRC is linear, and alone would bring names that differ in a digit into few of the shards."""
 
-_PLACE: Final = re.compile(r"([re]) (0|[1-9][0-9]{0,2})/([1-9][0-9]{0,2})", re.ASCII)
+_PLACE: Final = re.compile(r"([rec]) (0|[1-9][0-9]{0,2})/([1-9][0-9]{0,2})", re.ASCII)
 
 Record = TypeVar("Record")
 
@@ -48,7 +51,8 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which shard: ``family`` is r for hosts and e for endpoints, ``count`` is how many shards it has, a power of 2."""
+    """Which shard: ``family`` is r for hosts, e for endpoints and c for certificates; ``count`` is how many shards it
+    has, a power of 2."""
 
     family: str
     index: int
@@ -83,6 +87,11 @@ def endpoints_line(group: EndpointGroup) -> str:
     return f"{ENDPOINTS_WORD} {canonical(table_json.group_to_json(group))}"
 
 
+def certificate_line(certificate: CertificateRecord) -> str:
+    """A certificate's line, without its end."""
+    return f"{CERTIFICATE_WORD} {canonical(table_json.certificate_to_json(certificate))}"
+
+
 def parse_host(line: str) -> HostRecord:
     """Read a host's line. Raises ShardError, which does not name the line."""
     return _parse(line, HOST_WORD, table_json.host_from_json, host_line)
@@ -93,6 +102,11 @@ def parse_group(line: str) -> EndpointGroup:
     return _parse(line, ENDPOINTS_WORD, table_json.group_from_json, endpoints_line)
 
 
+def parse_certificate(line: str) -> CertificateRecord:
+    """Read a certificate's line. Raises ShardError, which does not name the line."""
+    return _parse(line, CERTIFICATE_WORD, table_json.certificate_from_json, certificate_line)
+
+
 def parse_hosts(text: str) -> tuple[HostRecord, ...]:
     """Read a shard with hosts. Raises ShardError, which names the line."""
     return _parse_all(text, parse_host, lambda host: [f"{host.host} on {name}" for name in host.listeners])
@@ -101,6 +115,11 @@ def parse_hosts(text: str) -> tuple[HostRecord, ...]:
 def parse_groups(text: str) -> tuple[EndpointGroup, ...]:
     """Read a shard with endpoints. Raises ShardError, which names the line."""
     return _parse_all(text, parse_group, lambda group: [group.name])
+
+
+def parse_certificates(text: str) -> tuple[CertificateRecord, ...]:
+    """Read a shard with certificates. Raises ShardError, which names the line."""
+    return _parse_all(text, parse_certificate, lambda each: [f"{each.name} on {name}" for name in each.listeners])
 
 
 def _parse(line: str, word: str, read: Callable[[Any], Record], write: Callable[[Record], str]) -> Record:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wsroute.api.policies import HashKey, HashSource, OriginRules, Policy, StickyCookie
+from wsroute.dataplane.certificates import Files
 from wsroute.dataplane.ir import PathMatch, Refuse, RouteRef
 
 __all__ = [
     "Address",
+    "CertificateRecord",
     "EndpointGroup",
     "Forward",
     "HashKey",
@@ -100,8 +102,22 @@ class HostRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """The files that some listeners serve for a name, one for each type of key and never none.
+
+    ``name`` is a lower-case name, or ``*.`` and a name, which covers exactly one label, or ``*`` for what no other
+    record covers. No two records of a table have a name and a listener in common.
+    """
+
+    name: str
+    listeners: tuple[str, ...]
+    files: Files
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """All that one balancer's pods look up: hosts sorted by name and listeners, groups by name."""
+    """All that one balancer's pods look up: hosts and certificates sorted by name and listeners, groups by name."""
 
     hosts: tuple[HostRecord, ...]
     groups: tuple[EndpointGroup, ...]
+    certificates: tuple[CertificateRecord, ...] = ()

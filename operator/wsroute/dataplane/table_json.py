@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.table import (
     Address,
+    CertificateRecord,
     EndpointGroup,
     Forward,
     HashKey,
@@ -36,6 +37,8 @@ MAX_WEIGHT: Final = 1_000_000
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LISTENER: Final = re.compile(_LABEL)
 _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(\*\.)?{_LABEL}(\.{_LABEL})*")
+_CERTIFIED: Final = re.compile(rf"\*|{_HOST.pattern}")
+_FILE: Final = re.compile(r"[0-9a-f]{64}")
 _ROUTE: Final = re.compile(rf"({_LABEL})/([a-z0-9][-a-z0-9.]{{0,252}})")
 _GROUP: Final = re.compile(rf"{_LABEL}/{_LABEL}:({_LABEL})")
 _PATH: Final = re.compile(r"/[-A-Za-z0-9._~!()*+,=:@&/]{0,1023}")
@@ -71,6 +74,15 @@ def group_to_json(group: EndpointGroup) -> Json:
         "name": group.name,
         "ready": [str(address) for address in group.addresses],
         "returning": [str(address) for address in group.returning],
+    }
+
+
+def certificate_to_json(certificate: CertificateRecord) -> Json:
+    """The files for a name."""
+    return {
+        "name": certificate.name,
+        "listeners": list(certificate.listeners),
+        "files": list(certificate.files),
     }
 
 
@@ -135,6 +147,20 @@ def group_from_json(raw: Any) -> EndpointGroup:
     if not set(ready).isdisjoint(returning):
         raise FieldError("returning: None of them may be ready as well.")
     return EndpointGroup(name, ready, returning)
+
+
+def certificate_from_json(raw: Any) -> CertificateRecord:
+    """Raises FieldError."""
+    fields = _Fields(raw, "certificate")
+    name = fields.text("name", _CERTIFIED)
+    listeners = fields.items("listeners", _text(_LISTENER), least=1, most=16)
+    files = fields.items("files", _text(_FILE), least=1, most=2)
+    fields.end()
+    if list(listeners) != sorted(set(listeners)):
+        raise FieldError("listeners: They must be in order, each once.")
+    if len(set(files)) != len(files):
+        raise FieldError("files: Each must stand there once.")
+    return CertificateRecord(name, listeners, files)
 
 
 def _path_from_json(raw: Any, place: str) -> PathRecord:

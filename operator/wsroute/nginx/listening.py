@@ -11,13 +11,17 @@ from typing import Final
 from wsroute.dataplane.certificates import Files, files_for
 from wsroute.dataplane.ir import Configuration, VirtualServer
 from wsroute.nginx.paths import Paths
-from wsroute.nginx.quoting import EmitError, FilePath
+from wsroute.nginx.quoting import EmitError, FilePath, Identifier, NamedFile
 from wsroute.nginx.skeleton import ListenerView
 from wsroute.nginx.templating import Block, macro
 
 _LISTEN: Final = macro("blocks.conf.j2", "listen")
 _CERTIFICATES: Final = macro("blocks.conf.j2", "certificates")
+_LOOKED_UP: Final = macro("blocks.conf.j2", "looked_up_certificates")
 _LISTEN_FOR_ALL: Final = macro("blocks.conf.j2", "listen_for_all")
+
+_VARIABLES: Final = (Identifier("wsroute_certificate"), Identifier("wsroute_other_certificate"))
+"""In which njs says which files they are."""
 
 _FILE: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
@@ -31,6 +35,7 @@ class Listening:
     def __init__(self, configuration: Configuration, views: tuple[ListenerView, ...], paths: Paths) -> None:
         self._ipv6 = configuration.ipv6
         self._folder = paths.certificates
+        self._looks_up = configuration.shell is not None
         self._listeners = {listener.name: listener for listener in configuration.listeners}
         self._views = {listener.name: view for listener, view in zip(configuration.listeners, views, strict=True)}
         self._heads: dict[_Key, Block] = {}
@@ -79,6 +84,9 @@ class Listening:
         return [self._views[name] for name in names]
 
     def _certificates(self, files: Files) -> Block:
+        if self._looks_up:
+            names = [NamedFile(self._folder, variable) for variable in _VARIABLES]
+            return Block(_LOOKED_UP(files=names))
         return Block(_CERTIFICATES(files=[self._file(file) for file in files]))
 
     def _file(self, file: str) -> FilePath:

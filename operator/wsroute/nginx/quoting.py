@@ -330,6 +330,16 @@ class FilePath(Emitted):
 
 
 @final
+class NamedFile(Emitted):
+    """The path of a file that a variable names, without the suffix ``.pem``, in a folder."""
+
+    __slots__ = ()
+
+    def __new__(cls, folder: str, variable: Identifier) -> Self:
+        return str.__new__(cls, _fitting(f'"{_escaped(_checked_file_path(folder))}/${variable}.pem"', "A path"))
+
+
+@final
 class UnixSocket(Emitted):
     """A Unix socket as ``unix:/path``, quoted where it needs it."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-_PARTS: Final = ("table", "sockets", "choice", "handshake")
+_PARTS: Final = ("table", "sockets", "choice", "handshake", "certificate")
 _ADMIN: Final = ("ready", "describe", "change", "entries", "flip", "clear", "sockets")
 _IMPORTS: Final = "import crypto from 'crypto';\nimport fs from 'fs';\n"
 _DIGEST_LENGTH: Final = 12

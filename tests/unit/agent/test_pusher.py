@@ -96,6 +96,7 @@ async def pushing(run: Path, cluster: FakeCluster, table: FakeTable) -> AsyncIte
         namespace=NAMESPACE,
         balancer="shared",
         changed=lambda: said.append(pusher.version),
+        present=lambda files: files,
     )
     task = asyncio.create_task(pusher.run())
     try:

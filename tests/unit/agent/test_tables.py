@@ -12,6 +12,7 @@ from wsroute.agent.parts import parse_part
 from wsroute.agent.tables import (
     ASK,
     ASK_SOON,
+    PATIENCE,
     REST,
     Ask,
     Change,
@@ -25,7 +26,8 @@ from wsroute.agent.tables import (
 )
 from wsroute.balancer.table_client import NO_TABLE, Generation, Stand
 from wsroute.dataplane.dictionary import entries, mark
-from wsroute.dataplane.table import Table
+from wsroute.dataplane.shards import shard_index
+from wsroute.dataplane.table import CertificateRecord, Table
 
 NOW = 1000.0
 EMPTY = Stand(1)
@@ -250,6 +252,82 @@ def test_changes_go_on_while_a_whole_table_has_no_room_beside_the_one_that_serve
 @pytest.mark.parametrize("stand", [NO_TABLE, Stand(2, "a", "1" * 64)])
 def test_a_nginx_that_looks_up_no_table_or_another_format_is_told_nothing(stand: Stand) -> None:
     assert decide(published(FIRST).hear(stand, "i", now=NOW), now=NOW) == Wait(ASK)
+
+
+# --- certificates ---
+
+OLD, NEW, OTHER = "a" * 64, "b" * 64, "c" * 64
+
+
+def certified(**files: str) -> Table:
+    """A table with certificates for these names below example.com, each one file; ``everything`` is for all others."""
+    records = [
+        CertificateRecord("*" if name == "everything" else f"{name}.example.com", ("wss",), (file,))
+        for name, file in files.items()
+    ]
+    return replace(FIRST, certificates=tuple(sorted(records, key=lambda record: record.name)))
+
+
+def with_files(table: Table, tables: Tables, *files: str, now: float = NOW, version: int = 1) -> Tables:
+    """This is published while these files are there."""
+    items = known(*config_maps(table, version=version), before=dict(tables.known))
+    return tables.publish(items, files=frozenset(files), now=now)
+
+
+def test_a_name_keeps_its_certificate_until_the_file_of_the_next_one_is_there() -> None:
+    tables = with_files(certified(a=OLD, b=OLD), Tables(), OLD).hear(EMPTY, "i", now=NOW)
+    tables = tables.take(content(tables), "a").tidy(now=NOW)
+    assert (tables.version, content(tables).entries()) == (3, entries(certified(a=OLD, b=OLD)))
+    wanted = certified(a=NEW, b=OTHER, d=NEW)
+    waiting = with_files(wanted, tables, OLD, OTHER, version=10)
+    change = decide(waiting, now=NOW)
+    assert isinstance(change, Change)
+    assert change.new.entries() == entries(certified(a=OLD, b=OTHER)), "one that is missing harms its own name only"
+    assert waiting.files == {OLD, NEW, OTHER}
+    taken = waiting.take(content(waiting), "a")
+    assert taken.version == 11, "not all that is published is served"
+    assert taken.trouble == "", "files come by another way: that takes a moment"
+    late = with_files(wanted, taken, OLD, OTHER, now=NOW + PATIENCE, version=10)
+    assert "1 files of certificates are missing" in late.trouble
+    come = with_files(wanted, late, OLD, OTHER, NEW, version=10)
+    assert content(come).entries() == entries(wanted)
+    come = come.take(content(come), "a")
+    assert (come.version, come.trouble, come.files) == (12, "", {NEW, OTHER})
+
+
+def test_a_nginx_that_was_told_nothing_waits_for_files_but_not_for_long() -> None:
+    table = certified(a=NEW, everything=OLD)
+    tables = with_files(table, Tables(), OLD).hear(EMPTY, "i", now=NOW)
+    assert isinstance(decide(tables, now=NOW), Wait)
+    come = with_files(table, tables, OLD, NEW)
+    assert decide(come, now=NOW) == Push("a", content(come))
+    still = with_files(table, tables, OLD, now=NOW + PATIENCE / 2)
+    assert isinstance(decide(still, now=NOW + PATIENCE / 2), Wait)
+    late = with_files(table, still, OLD, now=NOW + PATIENCE)
+    push = decide(late, now=NOW + PATIENCE)
+    assert isinstance(push, Push)
+    assert push.content.entries() == entries(certified(everything=OLD))
+
+
+def test_endpoints_that_change_alone_leave_the_certificates() -> None:
+    tables = with_files(certified(a=OLD), Tables(), OLD).hear(EMPTY, "i", now=NOW)
+    tables = tables.take(content(tables), "a").tidy(now=NOW)
+    moved = replace(certified(a=OLD), groups=(make.group(make.address(9)),))
+    refused = with_files(replace(moved, hosts=SECOND.hosts), tables, OLD, version=10)
+    refused = refused.refuse(content(refused), "No room.", now=NOW).tidy(now=NOW)
+    change = decide(refused, now=NOW)
+    assert isinstance(change, Change)
+    assert change.new.entries() == entries(moved)
+
+
+def test_without_certificates_no_part_of_them_is_awaited_but_a_family_that_is_there_is_whole_or_not() -> None:
+    [*others, last] = config_maps(certified(a=OLD, b=OLD))
+    assert last["metadata"]["name"] == "shared-table-c0"
+    assert Tables().publish(known(*others)).wanted is not None
+    text = split(certified(a=OLD))["c", 0]
+    index = shard_index("a.example.com", 2)
+    half = config_map("c", index, 2, text)
+    assert Tables().publish(known(*others, half), files={OLD}).wanted is None
 
 
 # --- what is said ---

@@ -236,11 +236,6 @@ BAD_BALANCERS: list[tuple[Any, str, str]] = [
         "What clients see of a listener with protocol HTTPS is wss",
     ),
     (
-        {**listener(protocol="HTTPS", tls=TLS), "dataPlane": "Dynamic"},
-        "spec.listeners[0].protocol",
-        "needs dataPlane Static",
-    ),
-    (
         {**listener(protocol="HTTPS", tls=TLS), "reload": {"strategy": "Restart"}},
         "spec.listeners[0].protocol",
         "needs reload.strategy InPlace",

@@ -14,6 +14,8 @@ const MARK = /^[0-9a-f]{64}$(?!\n)/;
 const HOST_KEY = /^h[a-z0-9-]{1,63} [*a-z0-9.-]{1,255}$(?!\n)/;
 const PATH_KEY = /^[=^][^\/\x00-\x1f\x7f]{1,1500}\//;
 const GROUP_KEY = /^e[^\x00-\x1f\x7f]{1,400}$(?!\n)/;
+const CERTIFICATE_KEY = /^c[a-z0-9-]{1,63} (?:\*|(?:\*\.)?[a-z0-9.-]{1,253})$(?!\n)/;
+const KEYS = [HOST_KEY, PATH_KEY, GROUP_KEY, CERTIFICATE_KEY];
 const HOST_VALUE = /^[0-9]{1,4} [^\x00-\x20\x7f]{1,1500}$(?!\n)/;
 const GROUP_HEAD = /^(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]?)$(?!\n)/;
 
@@ -181,8 +183,8 @@ function faultOf(operation, deletes) {
         return 'it must be a list with a key';
     }
     const key = operation[1];
-    if (key.length > LONGEST_KEY || !(HOST_KEY.test(key) || PATH_KEY.test(key) || GROUP_KEY.test(key))) {
-        return 'a key must be one of a host, a path or a group';
+    if (key.length > LONGEST_KEY || !KEYS.some((form) => form.test(key))) {
+        return 'a key must be one of a host, a path, a group or a certificate';
     }
     if (operation[0] === 'd' && operation.length === 2 && deletes) {
         return '';
@@ -203,6 +205,8 @@ function isValue(kind, value) {
         return HOST_VALUE.test(value);
     case 'e':
         return isGroup(value);
+    case 'c':
+        return FILES.test(value);
     default:
         return isRecord(readRecord(value));
     }
