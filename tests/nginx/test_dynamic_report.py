@@ -28,6 +28,8 @@ from wsroute.agent.parts import parse_part
 from wsroute.agent.tables import Content
 from wsroute.agent.traffic import Traffic
 from wsroute.balancer.table_reader import Counts, OpenSocket, TableReader
+from wsroute.cli.dump import lines
+from wsroute.cli.dump import parse as parse_dump
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord, Table
@@ -141,6 +143,21 @@ async def until_async(running: Running, is_so: Callable[[list[OpenSocket]], bool
     async with asyncio.timeout(15):
         while not is_so(await running.open()):  # noqa: ASYNC110 (nginx tells nobody)
             await asyncio.sleep(0.02)
+
+
+async def test_all_of_it_is_printed_in_the_pod_and_read_where_it_arrives() -> None:
+    async with balancer() as running:
+        client = await held_socket(connected(running.port), host=HOST, path="/ws")
+        folder = Path(running.nginx.paths.run)
+        dump = parse_dump([json.dumps(line) async for line in lines(folder, sockets=True)])
+        endpoint = f"127.0.0.1:{running.backend.port}"
+        assert (dump.version, dump.table_format, dump.moving) == (running.nginx.version, 1, False)
+        assert dump.mark == dictionary.mark(dump.entries)
+        assert (dump.endpoint_sockets, dump.route_sockets) == ({endpoint: 1}, {"team-a/chat": 1})
+        assert [(socket.endpoint, socket.route) for socket in dump.sockets] == [(endpoint, "team-a/chat")]
+        assert abs(dump.time - dump.sockets[0].since) < 60
+        assert parse_dump([json.dumps(line) async for line in lines(folder, sockets=False)]).sockets == []
+        await client.close()
 
 
 async def test_where_there_is_no_room_to_list_a_socket_it_is_served_all_the_same() -> None:
