@@ -196,6 +196,7 @@ class _HostOwners:
         self._below: defaultdict[str, dict[str, str]] = defaultdict(dict)
         """By parent domain: each namespace that owns a name right below it, with the first such name in order."""
         self.room = HOSTS_LIMIT
+        """Bytes that are left for more claims."""
         for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
             claim = claims[host]
             if self._rival(host, claim.namespace) is None:
