@@ -88,7 +88,7 @@ async def test_a_rotation_needs_no_reload_and_is_noticed_by_no_socket(secured: S
     await put(stack, pair)
     await stack.route()
     await stack.condition("chat", "Programmed")
-    assert (await stack.status())["urls"] == [f"ws://{host}/echo", f"wss://{host}/echo"]
+    assert (await stack.status())["urls"] == [f"wss://{host}/echo"]
     await serves(stack, pair, host)
     pods = await stack.balancer_pods()
     loaded = await reloads(stack, pods)

@@ -1,0 +1,160 @@
+"""Certificates that nginx looks up in its table: what one host's trouble does to others, and where keys are not."""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.nginx.test_render_tls import AUTHORITY, der, listening, running_tls, secure, shown, tls_of
+from tests.support.backend import running_backend
+from tests.support.certificates import put
+from tests.support.configurations import HOST
+from tests.support.handshake import echo
+from tests.support.nginx_runner import CHOSEN, Nginx
+from tests.support.ports import free_ports
+from wsroute.cluster.certificates import Certificate
+from wsroute.dataplane.certificates import NO_CERTIFICATES
+
+pytestmark = pytest.mark.nginx
+
+OTHER = "other.example.com"
+
+
+@pytest.fixture(autouse=True)
+def dynamic() -> Iterator[None]:
+    """All of this is about the Dynamic data plane."""
+    CHOSEN.dynamic = True
+    yield
+    CHOSEN.dynamic = False
+
+
+def file_of(nginx: Nginx, certificate: Certificate) -> Path:
+    return Path(nginx.paths.certificates, f"{certificate.file}.pem")
+
+
+async def test_fifty_rotations_are_served_at_once_and_lose_no_socket() -> None:
+    [port] = free_ports(1)
+    async with running_backend() as backend, AsyncExitStack() as exits:
+        current = AUTHORITY.issue(HOST).certificate()
+        nginx = exits.enter_context(running_tls(listening(backend, {port: tls_of(current)}), current))
+        workers = nginx.workers()
+        sockets = [await exits.enter_async_context(secure(port, HOST, AUTHORITY.trusting())) for _ in range(50)]
+        for number in range(50):
+            current = AUTHORITY.issue(HOST).certificate()
+            put(nginx.paths.certificates, current)
+            nginx.load(listening(backend, {port: tls_of(current)}))
+            assert await shown(port, HOST, AUTHORITY.trusting()) == der(current)
+            await echo(sockets[number], f"still here after rotation {number}")
+        await asyncio.gather(*(echo(client, "still here") for client in sockets))
+        assert nginx.workers() == workers
+        assert nginx.error_log() == ""
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no key", "another key", "unreadable"])
+async def test_a_bad_file_harms_only_its_own_host_and_no_key_is_told(damage: str) -> None:
+    [port] = free_ports(1)
+    good, bad, strange = (AUTHORITY.issue(name).certificate() for name in (HOST, OTHER, OTHER))
+    key = bad.pem.index(b"-----BEGIN PRIVATE KEY-----")
+    content = {
+        "truncated": bad.pem[: len(bad.pem) // 2],
+        "no key": bad.pem[:key],
+        "another key": bad.pem[:key] + strange.pem[strange.pem.index(b"-----BEGIN PRIVATE KEY-----") :],
+        "unreadable": b"\0" * 100,
+    }.get(damage)
+    async with running_backend() as backend:
+        configured = listening(backend, {port: tls_of(good, bad)}, HOST, OTHER)
+        with running_tls(configured, good) as nginx:
+            if content is not None:
+                file_of(nginx, bad).write_bytes(content)
+            async with secure(port, HOST, AUTHORITY.trusting()) as client:
+                for _ in range(3):
+                    with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
+                        await shown(port, OTHER, AUTHORITY.trusting())
+                    assert await shown(port, HOST, AUTHORITY.trusting()) == der(good)
+                await echo(client, "still here")
+            # It is looked for again: once it is good it is served.
+            put(nginx.paths.certificates, bad)
+            assert await shown(port, OTHER, AUTHORITY.trusting()) == der(bad)
+            said = "".join(path.read_text() for path in Path(nginx.paths.run).parent.rglob("*") if is_told(path))
+            assert f"{bad.file}.pem" in said
+            lines = [*good.pem[good.pem.index(b"PRIVATE") :].split(), *bad.pem[key:].split(), *strange.pem.split()]
+            assert not [line for line in lines if len(line) > 30 and line.decode() in said]
+
+
+def is_told(path: Path) -> bool:
+    """What nginx writes: its words, its logs, its state and its configuration."""
+    return path.is_file() and path.suffix != ".pem"
+
+
+async def test_names_that_are_none_get_what_everybody_else_gets() -> None:
+    [port] = free_ports(1)
+    fallback, own = AUTHORITY.issue("fallback.example.net").certificate(), AUTHORITY.issue(HOST).certificate()
+    async with running_backend() as backend:
+        with running_tls(listening(backend, {port: tls_of(fallback, own)}), fallback, own) as nginx:
+            for name in (
+                "*", "x" * 250, "a..b", "__proto__", "constructor", "*.example.com", f"{HOST}.", f"wss {HOST}",
+                f"{HOST}|l1", "../../etc/passwd", "a\tb",
+            ):  # fmt: skip
+                assert await raw_shown(port, name) == der(fallback), name
+            assert await raw_shown(port, HOST.upper()) == der(own)
+            assert json.loads(nginx.ask_admin("/table")[1])["live"]
+
+
+async def raw_shown(port: int, name: str) -> bytes:
+    """The certificate for a name that no client would ask for: Python refuses some, and so it is patched in."""
+    context = AUTHORITY.trusting(verify=False)
+    placeholder = "".join("." if number % 60 == 59 else "z" for number in range(len(name)))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    # TLS 1.2 hashes the hello as it was sent, so the handshake can't end; the certificate comes before that.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = context.wrap_bio(incoming, outgoing, server_hostname=placeholder)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    before, after = (b"\0" + len(text).to_bytes(2) + text.encode() for text in (placeholder, name))  # RFC 6066, 3
+    assert hello.count(before) == 1
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(hello.replace(before, after))
+        received = b""
+        while (found := certificate_in(received)) is None:
+            more = connection.recv(65536)
+            assert more, received
+            received += more
+    return found
+
+
+def certificate_in(records: bytes) -> bytes | None:
+    """The first certificate of a TLS 1.2 server's answer, None while it is not whole."""
+    stream = b""
+    while len(records) >= 5:
+        length = int.from_bytes(records[3:5])
+        stream, records = stream + records[5 : 5 + length], records[5 + length :]
+    while len(stream) >= 4:
+        length = int.from_bytes(stream[1:4])
+        if len(stream) < 4 + length:
+            return None
+        if stream[0] == 11:
+            body = stream[4 : 4 + length]
+            return body[6 : 6 + int.from_bytes(body[3:6])]
+        stream = stream[4 + length :]
+    return None
+
+
+async def test_a_table_that_says_nothing_of_certificates_refuses_every_handshake() -> None:
+    [port] = free_ports(1)
+    certificate = AUTHORITY.issue(HOST).certificate()
+    async with running_backend() as backend:
+        configured = listening(backend, {port: tls_of(certificate)})
+        with running_tls(configured, certificate) as nginx:
+            [listener] = configured.listeners
+            nginx.load(replace(configured, listeners=(replace(listener, tls=NO_CERTIFICATES),)))
+            with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
+                await shown(port, HOST, AUTHORITY.trusting())
+            nginx.load(configured)
+            assert await shown(port, HOST, AUTHORITY.trusting()) == der(certificate)
