@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.nginx.test_render_handshake import connected, get, shake
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend, response, running_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import held_socket
@@ -115,6 +115,17 @@ async def test_a_question_is_a_list_of_texts(what: str, body: str) -> None:
 async def test_a_part_is_a_number_below_theirs(part: str) -> None:
     async with balancer() as running:
         assert running.nginx.ask_admin(f"/table/open?part={part}")[0] == 400
+
+
+async def test_what_endpoints_answer_themselves_is_counted() -> None:
+    async with balancer() as running:
+        running.backend.answer = lambda request: response(403) if "refused" in request.path else None
+        assert (await shake(running.port, path="/ws/refused")).status == 403
+        assert (await shake(running.port, path="/ws")).status == 101
+        await until_async(running, lambda found: found == [])
+        counted = (await running.counts()).requests
+        assert counted["forwarded", "team-a/chat"] == 2
+        assert counted["backend-answer", "team-a/chat"] == 1
 
 
 async def test_open_sockets_are_listed_with_their_age_client_endpoint_and_route() -> None:

@@ -296,11 +296,25 @@ function undo(r) {
     return '';
 }
 
+// Of the log of nginx.
+const CLIENT_GONE = '499';
+const NEVER_ANSWERED = '000';
+
 // At the end of a request that went to an endpoint. It writes nothing to a log.
 function release(r) {
-    if (r.variables.wsroute_uncounted === '') {
-        uncountSocket(process.pid, r.variables.wsroute_endpoint);
+    const variables = r.variables;
+    if (variables.wsroute_uncounted === '') {
+        uncountSocket(process.pid, variables.wsroute_endpoint);
     }
-    forgetSocket(process.pid, r.variables.connection, r.variables.wsroute_route);
+    forgetSocket(process.pid, variables.connection, variables.wsroute_route);
+    if (variables.wsroute_upgrade === 'websocket' && isOwnAnswer(variables)) {
+        countRequest('backend-answer', variables.wsroute_route);
+    }
     return '';
+}
+
+// Did the endpoint answer a handshake in another way than by opening a socket?
+function isOwnAnswer(variables) {
+    const status = variables.status;
+    return status !== '101' && status !== CLIENT_GONE && status !== NEVER_ANSWERED && variables.wsroute_refusal === '';
 }
