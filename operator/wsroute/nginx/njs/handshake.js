@@ -26,8 +26,9 @@ function decide(r) {
 }
 
 const USUAL = '@wsroute_usual';
-// The short form of the hop brings the handshake's headers only, and has room for short answers.
-const SHORT = 64;
+// The short form of the hop brings the handshake's headers only, and has room for an answer with so many characters of
+// names and paths.
+const SHORT = 100;
 // A page that may not open sockets, but does.
 const REPORTED = '@';
 
@@ -96,7 +97,7 @@ function decideFirst(r, asked) {
 
 function needsMore(asked, record, place) {
     return record.k !== undefined || record.s !== undefined || record.b !== undefined && 'HC'.includes(record.b.on)
-        || record.p !== undefined && record.p.length + place.path.length > SHORT
+        || record.r.length + (record.p === undefined ? 0 : record.p.length + place.path.length) > SHORT
         || asked.names !== undefined && asked.names.includes('.');
 }
 
