@@ -40,18 +40,23 @@ ENDS_KOPF: Final = {Status(404), Status(409), Status(410), InStream(500)}
 """What kopf never gets over by itself, so that it is started again."""
 
 
+@pytest.mark.parametrize("data_plane", ["Static", "Dynamic"])
 @pytest.mark.parametrize("group", FAULTS)
-async def test_every_fault_is_survived(apiserver: ApiServer, world: World, group: str, tmp_path: Path) -> None:
+async def test_every_fault_is_survived(
+    apiserver: ApiServer, world: World, group: str, data_plane: str, tmp_path: Path
+) -> None:
     # Each has an operator, a proxy and a namespace of its own; they wait beside one another.
     async with asyncio.TaskGroup() as tasks:
         for number, fault in enumerate(FAULTS[group]):
             name = f"{group}-{number}"
-            tasks.create_task(_survive(apiserver, world, fault, name, tmp_path / name), name=repr(fault))
+            tasks.create_task(_survive(apiserver, world, fault, data_plane, name, tmp_path / name), name=repr(fault))
 
 
-async def _survive(apiserver: ApiServer, world: World, fault: Fault | Away, name: str, log: Path) -> None:
+async def _survive(
+    apiserver: ApiServer, world: World, fault: Fault | Away, data_plane: str, name: str, log: Path
+) -> None:
     async with _own_world(world, name) as own, apiserver.proxy() as proxy:
-        await own.balancer()
+        await own.balancer(data_plane=data_plane)
         await own.backend("10.1.0.1")
         async with replica(own, "one", apiserver.kubeconfig(through=proxy), log=log) as operator:
             await own.route()
@@ -60,13 +65,13 @@ async def _survive(apiserver: ApiServer, world: World, fault: Fault | Away, name
             async with injected(proxy, fault):
                 await own.backend("10.1.0.2")
                 await asyncio.sleep(HOLD)
-                assert "/ws" in await own.text()
-                assert "10.1.0." in await own.text()
+                assert "/ws" in await own.published()
+                assert "10.1.0." in await own.published()
             await own.backend("10.1.0.3")
             await own.route("after", path="/after")
 
             async def live() -> bool:
-                text = await own.text()
+                text = await own.published()
                 return "/after" in text and "10.1.0.3" in text and "10.1.0.2" not in text
 
             begun = asyncio.get_running_loop().time()

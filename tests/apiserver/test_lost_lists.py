@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+import pytest
+
 from tests.support.apiserver import ApiServer
 from tests.support.controlled import World, operating, serve_custom_resources
 from tests.support.fault_proxy import Emptied, FaultProxy, Where
@@ -14,18 +16,21 @@ from wsroute.kube.port import BALANCERS, DEFINITIONS, ROUTES, NotFoundError
 LISTS_OF_ROUTES: Final = Where(verbs=frozenset({"list"}), resources=frozenset({"websocketroutes"}))
 MANY: Final = 12
 
+data_planes = pytest.mark.parametrize("data_plane", ["Static", "Dynamic"])
 
+
+@data_planes
 async def test_a_list_that_comes_back_empty_once_empties_nothing(
-    world: World, apiserver: ApiServer, proxy: FaultProxy
+    world: World, apiserver: ApiServer, proxy: FaultProxy, data_plane: str
 ) -> None:
-    await world.balancer()
+    await world.balancer(data_plane=data_plane)
     await world.backend("10.1.0.1")
     async with operating(world, "one", kubeconfig=apiserver.kubeconfig(through=proxy)) as operator:
         for number in range(MANY):
             await world.route(f"route-{number}", path=f"/a{number}")
         for number in range(MANY):
             await world.until_programmed(f"route-{number}")
-        before = await world.text()
+        before = await world.published()
         revision = operator._feed.revision
 
         def listed() -> int:
@@ -35,12 +40,15 @@ async def test_a_list_that_comes_back_empty_once_empties_nothing(
         with proxy.fault(Emptied(times=1), LISTS_OF_ROUTES):
             operator._resync.request(Kind.ROUTE)
             await until(lambda: listed() >= lists + 2, seconds=15, what="for the second list")
-        assert await world.text() == before
+        assert await world.published() == before
         assert operator._feed.revision == revision
 
 
-async def test_a_mass_deletion_that_no_watch_told_of_goes_through_on_the_second_list(world: World) -> None:
-    await world.balancer()
+@data_planes
+async def test_a_mass_deletion_that_no_watch_told_of_goes_through_on_the_second_list(
+    world: World, data_plane: str
+) -> None:
+    await world.balancer(data_plane=data_plane)
     await world.backend("10.1.0.1")
     async with operating(world, "one") as operator:
         for number in range(MANY):
@@ -56,13 +64,16 @@ async def test_a_mass_deletion_that_no_watch_told_of_goes_through_on_the_second_
         operator._resync.request(Kind.ROUTE)
 
         async def empty() -> bool:
-            return "/a0" not in await world.text()
+            return "/a0" not in await world.published()
 
         await world.until(empty, what="the routes are gone")
 
 
-async def test_routes_that_went_with_their_definition_are_served_until_an_admin_agrees(world: World) -> None:
-    await world.balancer()
+@data_planes
+async def test_routes_that_went_with_their_definition_are_served_until_an_admin_agrees(
+    world: World, data_plane: str
+) -> None:
+    await world.balancer(data_plane=data_plane)
     await world.backend("10.1.0.1")
 
     async def programmed() -> tuple[str, str, str]:
@@ -80,12 +91,12 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
         await world.client.delete(DEFINITIONS, namespace="", name=NAME)
         await world.until(held, what="the balancer says that routes are held")
         await _until_gone(world)
-        assert "/old" in await world.text()
+        assert "/old" in await world.published()
         # Its endpoints are followed all the while.
         await world.backend("10.1.0.7")
 
         async def followed() -> bool:
-            text = await world.text()
+            text = await world.published()
             return "10.1.0.7" in text and "10.1.0.1:" not in text
 
         await world.until(followed, what="the new endpoint is in force")
@@ -94,7 +105,7 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
         uid = (await world.client.get(DEFINITIONS, namespace="", name=NAME))["metadata"]["uid"]
         await world.route("new", path="/new")
         await world.until_programmed("new")
-        assert "/old" in await world.text()
+        assert "/old" in await world.published()
 
         async def says_what_to_do() -> bool:
             return f"{ACCEPT_ANNOTATION}={uid}" in (await programmed())[2]
@@ -102,8 +113,7 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
         await world.until(says_what_to_do, what="the balancer says how to agree")
 
     # A fresh operator never knew the old route, and keeps what is in force as it is.
-    stood = await world.config_map("shared-nginx")
-    assert stood is not None
+    stood = await world.published()
     async with operating(world, "two") as fresh:
         await until(lambda: fresh._elector.leading, seconds=15)
         await world.route("newer", path="/newer")
@@ -112,9 +122,7 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
             return "has started since" in (await programmed())[2]
 
         await world.until(frozen, what="the balancer says that nothing changes")
-        now = await world.config_map("shared-nginx")
-        assert now is not None
-        assert now["data"] == stood["data"]
+        assert await world.published() == stood
 
         await world.client.apply(
             DEFINITIONS,
@@ -123,7 +131,7 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
         )
 
         async def begun_anew() -> bool:
-            text = await world.text()
+            text = await world.published()
             return "/old" not in text and "/newer" in text and "/new" in text
 
         await world.until(begun_anew, what="only what is there is served")

@@ -17,7 +17,7 @@ from wsroute.controller.runtime import REQUEST_SECONDS, Operator
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 from wsroute.dataplane.bundle import unpack
-from wsroute.dataplane.shards import FORMAT
+from wsroute.dataplane.shards import FORMAT, TABLE_KEY
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import (
     BALANCERS,
@@ -162,6 +162,13 @@ class World:
             return ""
         digest = config_map["metadata"]["annotations"][names.DIGEST_ANNOTATION]
         return unpack(config_map.get("data") or {}, config_map.get("binaryData") or {}, expected_digest=digest)
+
+    async def published(self) -> str:
+        """All that the pods get: the nginx.conf in force, and the tables."""
+        selector = f"{names.ROLE_LABEL}={names.ROLE_TABLE}"
+        parts = (await self.client.list(CONFIG_MAPS, namespace=self.namespace, label_selector=selector)).items
+        tables = [part.get("data", {}).get(TABLE_KEY, "") for part in parts]
+        return "\n".join([await self.text(), *tables])
 
     async def held_by(self, identity: str) -> bool:
         """Whether the Lease has this holder."""
