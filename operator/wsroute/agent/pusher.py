@@ -14,7 +14,7 @@ from typing import Final, Literal
 from wsroute.agent.decide import DOUBT
 from wsroute.agent.doubt import Doubts
 from wsroute.agent.metrics import AgentMetrics
-from wsroute.agent.parts import PartError, parse_part, parse_stamp, parse_version, parse_written
+from wsroute.agent.parts import PartError, epoch_of, parse_part, parse_stamp, parse_version, parse_written
 from wsroute.agent.tables import Ask, Change, Clear, Content, Known, Push, Tables, Wait, decide, files_of
 from wsroute.balancer.applier import Applier
 from wsroute.balancer.table_client import (
@@ -162,7 +162,7 @@ class TablePusher:
         except PartError as error:
             trouble = str(error)
             logger.error("The ConfigMap %s is not followed: %s", name, error)
-        self._known[name] = Known(part, parse_version(item), trouble)
+        self._known[name] = Known(part, parse_version(item), trouble, epoch_of(item))
 
     def _lose(self, name: str) -> None:
         self._doubts.forget(name)

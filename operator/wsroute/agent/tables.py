@@ -44,12 +44,13 @@ class Known:
     """A ConfigMap. ``part`` is what could be read of it last, None for nothing yet.
 
     ``version`` is the resourceVersion of what it holds now, None once it is gone. ``trouble`` says why that is not
-    followed, empty where it is.
+    followed, empty where it is. ``epoch`` is that of the leader that wrote it.
     """
 
     part: Part | None
     version: int | None
     trouble: str = ""
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,7 +256,11 @@ class Tables:
             return 0
         told, ahead = [0], []
         for each in self.known.values():
-            if each.version is None or (each.part is not None and not each.trouble and self._is_past(each.part)):
+            if (
+                each.version is None
+                or self._is_left_over(each)
+                or (each.part is not None and not each.trouble and self._is_past(each.part))
+            ):
                 continue
             if each.part is None or each.trouble or not self.pushed.includes(each.part):
                 ahead.append(each.version)
@@ -267,7 +272,7 @@ class Tables:
     def trouble(self) -> str:
         """Why nginx has not what is published, empty when nothing hinders."""
         for name, each in sorted(self.known.items()):
-            if each.trouble:
+            if each.trouble and not self._is_left_over(each):
                 return f"The ConfigMap {name} is not followed: {each.trouble}"
         if self.stand is None or not self.stand.format:
             return ""
@@ -283,6 +288,12 @@ class Tables:
                 "had before: the Secrets that bring them to the pods don't hold them, or the agent may not read these."
             )
         return ""
+
+    def _is_left_over(self, known: Known) -> bool:
+        """Whether a ConfigMap is none of what the present leader writes: it has put its epoch on all of that. A later
+        release may have left it, whose tables have parts of kinds that we and the leader don't know."""
+        newest = max((each.part.epoch for each in self.known.values() if each.part is not None), default=0)
+        return known.part is None and known.epoch < newest
 
     def _is_past(self, part: Part) -> bool:
         """Whether a part says nothing, and is none of the table: it is left from when there were more of them."""

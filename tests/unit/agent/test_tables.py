@@ -371,3 +371,15 @@ def test_trouble_is_said_in_a_sentence() -> None:
     assert "not all there" in Tables().publish(half).hear(EMPTY, "i", now=NOW).trouble
     assert "format 7" in published(FIRST).hear(Stand(7), "i", now=NOW).trouble
     assert settled().trouble == ""
+
+
+def test_what_a_later_release_has_left_stands_in_nobody_s_way() -> None:
+    """It went back to a release that knows nothing of such parts: the leader has put its epoch on all others."""
+    tables = settled(epoch=5)
+    name, trouble = "shared-table-x0", "It is of a kind that this agent does not know."
+    left = tables.publish({**tables.known, name: Known(None, 3, trouble, epoch=4)})
+    assert (left.version, left.trouble) == (tables.version, "")
+    # Of the present leader it is a part that pods have to have.
+    wanted = tables.publish({**tables.known, name: Known(None, 3, trouble, epoch=5)})
+    assert wanted.version == 2
+    assert trouble in wanted.trouble
