@@ -242,7 +242,7 @@ start_nginx() {
 
 # The same, once.
 launch() {
-    rm -f "$RUN/master" "$RUN/ended" "$RUN/admin.sock" "$RUN/refuse.sock"
+    rm -f "$RUN/master" "$RUN/ended" "$RUN/admin.sock" "$RUN/refuse.sock" "$RUN/decide.sock"
     : >"$RUN/error.log"
     keep &
     step=0

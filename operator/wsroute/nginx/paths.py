@@ -42,6 +42,11 @@ class Paths:
         return f"{self.run}/refuse.sock"
 
     @property
+    def decide_socket(self) -> str:
+        """Where nginx asks itself which endpoint a request of a Dynamic balancer goes to."""
+        return f"{self.run}/decide.sock"
+
+    @property
     def table_state(self) -> str:
         """Where nginx keeps the table of a Dynamic balancer over a restart."""
         return f"{self.run}/table.json"

@@ -42,7 +42,7 @@ _BANNER: Final = macro("blocks.conf.j2", "banner")
 _REQUIRED_MAIN: Final = macro("blocks.conf.j2", "required_main")
 _BOOTSTRAP: Final = ENVIRONMENT.get_template("bootstrap.conf.j2")
 _TEMPLATES: Final = hashlib.sha256(
-    "".join(source(f"{name}.conf.j2") for name in ("nginx", "http", "dynamic", "blocks")).encode()
+    "".join(source(f"{name}.conf.j2") for name in ("nginx", "http", "dynamic", "hop", "blocks")).encode()
 ).hexdigest()
 """What the templates were made of: another release may say other things of the same model."""
 _REQUEST_HEADERS: Final = macro("blocks.conf.j2", "request_headers")
@@ -207,7 +207,7 @@ def _whole(configuration: Configuration) -> _Whole:
 
 
 def _skeleton(configuration: Configuration, context: MainContext, paths: Paths) -> Skeleton:
-    sockets = frozenset((f"unix:{paths.admin_socket}", f"unix:{paths.refuse_socket}"))
+    sockets = frozenset(f"unix:{path}" for path in (paths.admin_socket, paths.refuse_socket, paths.decide_socket))
     counts_in_log = configuration.shell is not None
     return make_skeleton(configuration.main_template, context, sockets, counts_in_log=counts_in_log)
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from wsroute.dataplane.ir import Configuration, Shell
 from wsroute.nginx.paths import Paths
-from wsroute.nginx.quoting import Duration, EmitError, FilePath, HeaderName, Identifier, Integer
+from wsroute.nginx.quoting import Duration, EmitError, FilePath, HeaderName, Identifier, Integer, UnixSocket
 from wsroute.nginx.script import SCRIPT
 from wsroute.nginx.templating import Block
 from wsroute.nginx.views import OWN_HEADERS
@@ -73,6 +73,7 @@ def shell_names(configuration: Configuration, paths: Paths) -> dict[str, object]
         "script": FilePath(paths.script(SCRIPT.name)),
         "state": FilePath(paths.table_state),
         "open_parts": tuple(Integer(number) for number in range(OPEN_PARTS)),
+        "decide_socket": UnixSocket(paths.decide_socket),
     }
 
 

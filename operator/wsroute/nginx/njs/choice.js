@@ -6,10 +6,10 @@ const COMPARED = 4;
 // The endpoint for a request, as `address:port`, or nothing. `failed` is one that has just refused this request.
 //
 // One that was ejected gets a request only where there is no other.
-function chooseEndpoint(r, table, generation, record, place, failed) {
+function chooseEndpoint(r, asked, table, generation, record, place, failed) {
     if (record.t.length === 1 && record.b.p === 'L' && record.k === undefined) {
         const group = table.get(generation + 'e' + record.t[0][0]);
-        const address = group === undefined ? '' : fewestSockets(group, failed, r.variables.connection);
+        const address = group === undefined ? '' : fewestSockets(group, failed, asked.connection);
         if (address !== '') {
             return ADDRESS.test(address) ? address : '';
         }
@@ -27,13 +27,13 @@ function chooseEndpoint(r, table, generation, record, place, failed) {
     const ejected = ngx.shared.wsroute_ejected;
     const now = Date.now();
     const healthy = (address) => address !== failed && !isEjected(ejected, address, now);
-    const chosen = byCookie(r, record, groups, healthy) || byPolicy(r, record, groups, place, healthy)
-        || byPolicy(r, record, groups, place, (address) => address !== failed);
+    const chosen = byCookie(r, record, groups, healthy) || byPolicy(r, asked, record, groups, place, healthy)
+        || byPolicy(r, asked, record, groups, place, (address) => address !== failed);
     if (chosen === null || !ADDRESS.test(chosen.address)) {
         return '';
     }
     if (record.k !== undefined) {
-        setCookie(r, record.k, place.path, chosen.id);
+        setCookie(r, asked, record.k, place.path, chosen.id);
     }
     return chosen.address;
 }
@@ -99,18 +99,18 @@ function withId(groups, id, usable, returning) {
 }
 
 // A cookie with an age counts it from the last socket; one of the browser's session is sent where it is another one.
-function setCookie(r, sticky, path, id) {
+function setCookie(r, asked, sticky, path, id) {
     const scope = /^[-A-Za-z0-9._~/]*$/.test(path) ? path : '/';
     const age = sticky.a > 0 ? '; Max-Age=' + sticky.a : '';
-    const secure = r.variables.wsroute_public_scheme === 'https' ? '; Secure' : '';
+    const secure = asked.scheme === 'https' ? '; Secure' : '';
     const known = age === '' && r.variables['cookie_' + sticky.n] === id;
     r.variables.wsroute_cookie = known ? '' : sticky.n + '=' + id + '; Path=' + scope + age + '; HttpOnly' + secure;
 }
 
 // By the route's policy among the endpoints that are ready and usable, or null without one.
-function byPolicy(r, record, groups, place, usable) {
+function byPolicy(r, asked, record, groups, place, usable) {
     const policy = record.b.p;
-    const key = policy === 'H' ? hashedText(r, record.b) : '';
+    const key = policy === 'H' ? hashedText(r, asked, record.b) : '';
     if (key !== '') {
         return byHash(groups, key, usable);
     }
@@ -213,7 +213,7 @@ function commonDivisor(a, b) {
 }
 
 // What a policy Hash looks at, or nothing when the request does not have it.
-function hashedText(r, balancing) {
+function hashedText(r, asked, balancing) {
     switch (balancing.on) {
     case 'H':
         return r.headersIn[balancing.n] || '';
@@ -222,7 +222,7 @@ function hashedText(r, balancing) {
     case 'C':
         return r.variables['cookie_' + balancing.n] || '';
     default:
-        return r.remoteAddress;
+        return asked.client;
     }
 }
 

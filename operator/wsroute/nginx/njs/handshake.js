@@ -1,15 +1,45 @@
-// What one request gets: the whole decision is made here, once.
+// What one request gets: the whole decision is made here, once, in the hop that the request takes.
 
-// The named location for a request, or nothing for the usual one, in which it is already.
+// What the hop was told of the request; nothing in it comes from the client but the name of the host.
+function readAsked(r) {
+    const words = r.headersIn['X-WSRoute-Asked'].split(' ');
+    return {
+        whole: words[0] === 'whole',
+        pid: words[1],
+        connection: words[2],
+        client: words[3],
+        scheme: words[4],
+        upgrade: words[5],
+        host: words[6],
+        listener: words[7],
+        connect: words[8],
+        idle: words[9],
+        names: words[10],
+    };
+}
+
+// The named location in which the request goes on. It is one that every version of nginx.conf has: when nginx reloads, an
+// older worker may be asking.
 function decide(r) {
+    const asked = readAsked(r);
+    return r.headersIn['X-WSRoute-Failed'] === undefined ? decideFirst(r, asked) : decideAgain(r, asked);
+}
+
+const USUAL = '@wsroute_usual';
+// The short form of the hop brings the handshake's headers only, and has room for an answer with so many characters of
+// names and paths.
+const SHORT = 100;
+// A page that may not open sockets, but does.
+const REPORTED = '@';
+
+function decideFirst(r, asked) {
     const variables = r.variables;
     const table = ngx.shared.wsroute;
     const generation = liveGeneration(table);
     if (generation === '') {
         return refuse(variables, 503, 'no-table');
     }
-    const shell = variables.wsroute_shell.split(' ');
-    const server = findServer(table, generation, shell[0], variables.host);
+    const server = findServer(table, generation, asked.listener, asked.host);
     if (server === undefined) {
         countRequest('no-route', '');
         return '@wsroute_unknown_host';
@@ -23,37 +53,52 @@ function decide(r) {
     if (record === null) {
         return refuse(variables, 503, 'route-invalid');
     }
+    if (!asked.whole && needsMore(asked, record, place)) {
+        return '@wsroute_whole';
+    }
     variables.wsroute_route = record.r;
     if (record.x !== undefined) {
         return refuse(variables, 503, record.x);
     }
-    const isHandshake = variables.wsroute_upgrade === 'websocket';
-    if (isHandshake) {
+    let usual = true;
+    if (asked.upgrade === 'websocket') {
         const refusal = refuseHandshake(r, record);
-        if (refusal !== '') {
+        if (refusal === REPORTED) {
+            variables.wsroute_foreign = '1';
+            usual = false;
+        } else if (refusal !== '') {
             return refusal;
         }
     } else if (record.w === 1) {
         return refuse(variables, 426, 'upgrade-required');
     }
     place.key = server + place.path;
-    const endpoint = chooseEndpoint(r, table, generation, record, place, '');
+    const endpoint = chooseEndpoint(r, asked, table, generation, record, place, '');
     if (endpoint === '') {
         return refuse(variables, 503, 'no-endpoints');
     }
-    goTo(r, endpoint, countRequest(isHandshake ? 'forwarded' : 'plain', record.r));
-    setHeaders(r, record, shell);
-    const location = timeoutClass(record, shell);
-    if (record.p === undefined) {
-        return location;
+    const called = countRequest(asked.upgrade === 'websocket' ? 'forwarded' : 'plain', record.r);
+    const counted = goTo(variables, asked, endpoint, record.r, called);
+    const changed = setHeaders(r, asked, record);
+    const location = timeoutClass(asked, record);
+    if (record.p === undefined && usual && counted && !changed && location === USUAL && record.k === undefined) {
+        return USUAL;
     }
-    // Bytes: what the client sent need not be text.
-    const rest = place.prefix < 0 ? Buffer.from('') : restOf(r.rawVariables.uri, place.path, place.prefix);
-    const begin = place.prefix < 0 ? record.p : record.p.replace(/\/+$/, '');
-    const whole = Buffer.concat([Buffer.from(begin), rest]);
-    r.rawVariables.wsroute_target = whole.length === 0 ? Buffer.from('/') : whole;
-    variables.wsroute_class_after = location || '@wsroute_usual';
-    return '@wsroute_rewrite';
+    variables.wsroute_class = location;
+    variables.wsroute_next = location;
+    if (record.p === undefined) {
+        return '@wsroute_other';
+    }
+    variables.wsroute_next = '@wsroute_rewrite';
+    variables.wsroute_prefix = place.prefix === 0 ? '' : place.path;
+    variables.wsroute_begin = place.prefix < 0 ? record.p : record.p.replace(/\/+$/, '');
+    return '@wsroute_other';
+}
+
+function needsMore(asked, record, place) {
+    return record.k !== undefined || record.s !== undefined || record.b !== undefined && 'HC'.includes(record.b.on)
+        || record.r.length + (record.p === undefined ? 0 : record.p.length + place.path.length) > SHORT
+        || asked.names !== undefined && asked.names.includes('.');
 }
 
 function readRecord(text) {
@@ -68,11 +113,6 @@ function refuse(variables, status, reason) {
     variables.wsroute_refusal = reason;
     countRequest(reason, variables.wsroute_route);
     return '@wsroute_' + status;
-}
-
-// What follows the prefix in the bytes of a path.
-function restOf(path, prefix, length) {
-    return path.subarray(length === 0 ? 0 : Buffer.byteLength(prefix));
 }
 
 const KEY = /^[A-Za-z0-9+/]{22}==$(?!\n)/;
@@ -91,10 +131,7 @@ function refuseHandshake(r, record) {
         return refuse(r.variables, 400, 'bad-handshake');
     }
     if (record.o !== undefined && !permitsOrigin(record.o, headers.Origin)) {
-        r.variables.wsroute_origin = headers.Origin || 'missing';
-        if (record.o.m === 'E') {
-            return refuse(r.variables, 403, 'origin');
-        }
+        return record.o.m === 'E' ? refuse(r.variables, 403, 'origin') : REPORTED;
     }
     return '';
 }
@@ -136,45 +173,48 @@ function covers(hosts, before, host, after) {
         || dot > 0 && hosts.includes(before + '*' + host.substring(dot) + after);
 }
 
-function goTo(r, endpoint, called) {
-    const variables = r.variables;
+function goTo(variables, asked, endpoint, route, called) {
+    const counted = countSocket(asked.pid, endpoint);
+    noteSocket(asked, endpoint, route, called);
     variables.wsroute_endpoint = endpoint;
-    variables.wsroute_uncounted = countSocket(endpoint) ? '' : '1';
-    noteSocket(process.pid, variables.connection, r.remoteAddress, endpoint, variables.wsroute_route, called);
+    if (!counted) {
+        variables.wsroute_uncounted = '1';
+    }
+    return counted;
 }
 
-// What no header can be: it stands for one that is not sent on.
-const REMOVED = ' ';
+// Which of the headers that routes may change are other ones than the client's: `=` and the value, or this for none.
+const REMOVED = '-';
 
-// `shell` is: the listener, the connect timeouts, the idle timeouts, the names of headers that routes may change.
-function setHeaders(r, record, shell) {
+function setHeaders(r, asked, record) {
     const changed = record.s !== undefined || record.d !== undefined;
-    if (shell[3] === undefined || !changed && !shell[3].includes('.')) {
-        return;
+    if (asked.names === undefined || !changed && !asked.names.includes('.')) {
+        return false;
     }
-    const names = shell[3].split(',');
+    const names = asked.names.split(',');
     for (let i = 0; i < names.length; i++) {
         const value = record.s === undefined ? undefined : record.s[names[i]];
         if (value !== undefined) {
-            r.variables['wsroute_set_' + i] = value;
+            r.variables['wsroute_set_' + i] = '=' + value;
         } else if (record.d !== undefined && record.d.includes(names[i])) {
             r.variables['wsroute_set_' + i] = REMOVED;
-        } else if (names[i].includes('.')) {
+        } else if (names[i].includes('.') && r.headersIn[names[i]] !== undefined) {
             // nginx's language has no variable for such a header.
-            r.variables['wsroute_set_' + i] = r.headersIn[names[i]] || '';
+            r.variables['wsroute_set_' + i] = '=' + r.headersIn[names[i]];
         }
     }
+    return true;
 }
 
 const USUAL_CONNECT = 5000;
 const USUAL_IDLE = 3600000;
 
-// The location with the smallest timeouts that are not below a route's.
-function timeoutClass(record, shell) {
+// The location with the smallest timeouts that are not below a route's, of those that the asking nginx.conf has.
+function timeoutClass(asked, record) {
     if (record.c === USUAL_CONNECT && record.i === USUAL_IDLE) {
-        return '';
+        return USUAL;
     }
-    return '@wsroute_' + bucket(shell[1], record.c) + '_' + bucket(shell[2], record.i);
+    return '@wsroute_' + bucket(asked.connect, record.c) + '_' + bucket(asked.idle, record.i);
 }
 
 function bucket(buckets, milliseconds) {
@@ -183,57 +223,89 @@ function bucket(buckets, milliseconds) {
 }
 
 // Where to go after an endpoint gave no answer: to another one, once.
-function retry(r) {
-    const variables = r.variables;
-    const failed = variables.wsroute_endpoint;
-    const status = variables.upstream_status.endsWith('504') ? '504' : '502';
-    const unconnected = /(^|[ ,:])-$/.test(variables.upstream_connect_time);
+function decideAgain(r, asked) {
+    const failure = readFailure(r);
+    const status = failure.statuses.endsWith('504') ? '504' : '502';
+    const unconnected = /(^|[ ,:])-$/.test(failure.connects);
     if (unconnected) {
-        eject(failed);
-        countRequest('ejected', variables.wsroute_route);
+        eject(failure.endpoint);
+        countRequest('ejected', failure.route);
     }
     // What an endpoint has begun to read it may have acted upon: only what is safe is sent a second time.
     const repeatable = unconnected || r.method === 'GET' || r.method === 'HEAD';
-    const location = repeatable && variables.wsroute_retried === '' ? another(r, failed) : '';
-    variables.wsroute_retried = '1';
-    if (location === '') {
-        countRequest(status === '504' ? 'backend-timeout' : 'backend-refused', variables.wsroute_route);
-        variables.wsroute_cookie = '';
-        return '@wsroute_' + status;
+    const again = repeatable && failure.tries === 1 && goToAnother(r, asked, failure);
+    if (again) {
+        return '@wsroute_again';
     }
-    return location;
+    countRequest(status === '504' ? 'backend-timeout' : 'backend-refused', failure.route);
+    return '@wsroute_' + status;
 }
 
-function another(r, failed) {
+function readFailure(r) {
+    const words = r.headersIn['X-WSRoute-Failed'].split('|');
+    return {
+        tries: words[0].length,
+        route: words[1],
+        endpoint: words[2],
+        uncounted: words[3],
+        statuses: words[4],
+        connects: words[5],
+    };
+}
+
+function goToAnother(r, asked, failure) {
     const table = ngx.shared.wsroute;
     const generation = liveGeneration(table);
-    const shell = r.variables.wsroute_shell.split(' ');
-    const server = findServer(table, generation, shell[0], r.variables.host);
-    const place = server === undefined ? null : findPath(table, generation, server, requestedPath(r));
+    const server = findServer(table, generation, asked.listener, asked.host);
+    const place = server === undefined ? null : findPath(table, generation, server, r.uri);
     const record = place === null ? null : readRecord(place.record);
-    if (record === null || record.t === undefined || record.r !== r.variables.wsroute_route) {
-        return '';
+    if (record === null || record.t === undefined || record.r !== failure.route) {
+        return false;
     }
     place.key = server + place.path;
-    const endpoint = chooseEndpoint(r, table, generation, record, place, failed);
+    const endpoint = chooseEndpoint(r, asked, table, generation, record, place, failure.endpoint);
     if (endpoint === '') {
-        return '';
+        return false;
     }
-    release(r);
-    goTo(r, endpoint, countRequest('retried', record.r));
-    return timeoutClass(record, shell) || '@wsroute_usual';
+    if (failure.uncounted === '') {
+        uncountSocket(asked.pid, failure.endpoint);
+    }
+    forgetSocket(asked.pid, asked.connection, failure.route);
+    goTo(r.variables, asked, endpoint, failure.route, countRequest('retried', failure.route));
+    r.variables.wsroute_class = timeoutClass(asked, record);
+    return true;
 }
 
-// The path before it was rewritten.
-function requestedPath(r) {
-    return r.variables.wsroute_path;
+// The request that asked has not heard the decision: its worker is gone, or waited in vain.
+function undo(r) {
+    const endpoint = r.variables.wsroute_endpoint;
+    if (endpoint !== '') {
+        const asked = readAsked(r);
+        const pid = asked.pid;
+        const failure = r.headersIn['X-WSRoute-Failed'] === undefined ? null : readFailure(r);
+        const route = failure === null ? r.variables.wsroute_route : failure.route;
+        forgetSocket(pid, asked.connection, route);
+        if (r.variables.wsroute_uncounted === '') {
+            uncountSocket(pid, endpoint);
+        }
+        if (failure !== null) {
+            noteSocket(asked, failure.endpoint, route, route);
+            if (failure.uncounted === '') {
+                countSocket(pid, failure.endpoint);
+            }
+        }
+    }
+    return '';
 }
 
 // At the end of a request that went to an endpoint. It writes nothing to a log.
 function release(r) {
     if (r.variables.wsroute_uncounted === '') {
-        uncountSocket(r.variables.wsroute_endpoint);
+        uncountSocket(process.pid, r.variables.wsroute_endpoint);
     }
     forgetSocket(process.pid, r.variables.connection, r.variables.wsroute_route);
+    if (r.variables.wsroute_upgrade === 'websocket' && r.variables.wsroute_refusal === '') {
+        countEnd(r.variables.status, r.variables.wsroute_route);
+    }
     return '';
 }

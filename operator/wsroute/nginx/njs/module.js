@@ -1,5 +1,5 @@
 export default {
-    decide, retry, release, repairCounts,
+    decide, undo, release, repairCounts,
     ready: (r) => admin().ready(r),
     describe: (r) => admin().describe(r),
     change: (r) => admin().change(r),

@@ -10,13 +10,13 @@ function liveSockets(counts, endpoint) {
     return Math.max(0, counts.get('t' + endpoint) || 0);
 }
 
-// One socket more; false when the dictionary is full, and then it must not be taken back.
-function countSocket(endpoint) {
+// One socket more in the worker `pid`; false when the dictionary is full, and then it must not be taken back.
+function countSocket(pid, endpoint) {
     const counts = ngx.shared.wsroute_sockets;
-    const own = 'p' + process.pid + ' ' + endpoint;
+    const own = 'p' + pid + ' ' + endpoint;
     try {
         if (counts.incr(own, 1, 0) === 1) {
-            registerWorker(ngx.shared.wsroute_workers, String(process.pid));
+            registerWorker(ngx.shared.wsroute_workers, pid);
         }
     } catch (_) {
         return false;
@@ -30,9 +30,9 @@ function countSocket(endpoint) {
     return true;
 }
 
-function uncountSocket(endpoint) {
+function uncountSocket(pid, endpoint) {
     const counts = ngx.shared.wsroute_sockets;
-    const own = 'p' + process.pid + ' ' + endpoint;
+    const own = 'p' + pid + ' ' + endpoint;
     if (counts.incr(own, -1, 0) <= 0) {
         counts.delete(own);
     }

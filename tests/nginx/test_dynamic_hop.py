@@ -1,0 +1,143 @@
+"""The hop that a request of a Dynamic balancer takes through its own nginx before it goes to an endpoint."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.nginx.test_dynamic_choice import at, counted, serve
+from tests.nginx.test_render_handshake import connected, get, shake
+from tests.support.backend import Backend, running_backend
+from tests.support.configurations import HOST, configuration
+from tests.support.handshake import echo, held_socket
+from tests.support.nginx_runner import CHOSEN, Nginx, running_nginx
+from tests.support.ports import free_ports
+from tests.support.tables import forward
+from tests.support.waiting import until
+from wsroute.dataplane.table import Forward, HashKey, HashSource, Policy
+
+pytestmark = pytest.mark.nginx
+
+BY_HEADER = forward(policy=Policy.HASH, hash_key=HashKey(HashSource.HEADER, "X-User"))
+
+
+@pytest.fixture(autouse=True)
+def dynamic() -> Iterator[None]:
+    """All of this is about the Dynamic data plane."""
+    CHOSEN.dynamic = True
+    yield
+    CHOSEN.dynamic = False
+
+
+@asynccontextmanager
+async def routed(action: Forward) -> AsyncIterator[tuple[Nginx, int, Backend]]:
+    """A balancer with a route /ws to one endpoint."""
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with running_nginx(configuration(port=port)) as nginx:
+            serve(nginx, action, at(backend))
+            yield nginx, port, backend
+
+
+async def test_without_its_socket_a_request_is_refused_with_a_reason() -> None:
+    async with routed(forward(websocket_only=False)) as (nginx, port, backend):
+        os.unlink(nginx.paths.decide_socket)  # noqa: PTH108 - a path of a string
+        for answer in (await shake(port), await get(port)):
+            assert (answer.status, answer.reason) == (503, "no-decision")
+            assert "retry-after" in answer.headers
+        assert backend.requests == []
+        assert (await nginx.log_line(1))["reason"] == "no-decision"
+
+
+@pytest.mark.parametrize("action", [forward(), BY_HEADER], ids=["short", "whole"])
+async def test_no_client_speaks_for_nginx(action: Forward) -> None:
+    async with routed(action) as (nginx, port, backend):
+        forged = {
+            "X-WSRoute-Asked": f"whole 1 1 10.0.0.1 https websocket other.example.com ws {'1 ' * 3}",
+            "X-WSRoute-Failed": f"1|team-a/chat|{at(backend)}||502|-",
+            "X-WSRoute-Endpoint": "127.0.0.1:1",
+            "X-Accel-Redirect": "@wsroute_503",
+            "X-User": "anna",
+        }
+        async with await held_socket(connected(port), host=HOST, path="/ws") as client:
+            assert (await shake(port, headers=forged)).status == 101
+            await until(lambda: counted(nginx) == {str(at(backend)): 1}, what="for the other socket to be taken back")
+            await echo(client, "hello")
+
+
+@pytest.mark.parametrize("action", [forward(), BY_HEADER], ids=["short", "whole"])
+async def test_what_a_listener_takes_the_hop_takes(action: Forward) -> None:
+    async with routed(action) as (_, port, backend):
+        largest = "x" * 8_000
+        headers = {"Cookie": f"a={largest}", "X-User": largest, "X-Other": largest}
+        assert (await shake(port, "/ws?" + largest, headers=headers)).status == 101
+        assert backend.last.headers["Cookie"] == f"a={largest}"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_reaches_the_endpoint_as_it_was(*, chunked: bool) -> None:
+    body = os.urandom(700_000)
+    arrived = bytearray()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 700000\r\n" in head.lower(), head
+        arrived.extend(await reader.readexactly(len(body)))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    endpoint = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with endpoint:
+        [port] = free_ports(1)
+        with running_nginx(configuration(port=port)) as nginx:
+            here = Backend()
+            here.port = endpoint.sockets[0].getsockname()[1]
+            serve(nginx, forward(websocket_only=False), at(here))
+            reader, writer = await asyncio.open_connection(sock=connected(port))
+            framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+            writer.write(f"POST /ws HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+            assert (await reader.read()).endswith(b"ok")
+            writer.close()
+            assert arrived == body
+
+
+async def test_a_socket_of_an_old_worker_is_taken_back_and_new_ones_are_decided() -> None:
+    async with routed(forward()) as (nginx, port, backend):
+        [old] = nginx.workers()
+        waiting = connected(port)
+        async with await held_socket(connected(port), host=HOST, path="/ws") as client:
+            os.kill(nginx.pid, signal.SIGHUP)
+            await until(lambda: len(nginx.workers()) == 2, what="for a new worker")
+            await until(
+                lambda: b"shutting down" in Path(f"/proc/{old}/cmdline").read_bytes(), what="for the old one to leave"
+            )
+            # The old worker has this connection, and asks a new one.
+            async with await held_socket(waiting, host=HOST, path="/ws") as late:
+                assert counted(nginx) == {str(at(backend)): 2}
+                await echo(late, "hello")
+            await echo(client, "hello")
+        await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
+
+
+async def test_a_decision_that_comes_too_late_is_taken_back() -> None:
+    async with routed(forward()) as (nginx, port, _):
+        [worker] = nginx.workers()
+        asked = (
+            "GET /ws HTTP/1.1\r\nHost: wsroute\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"X-WSRoute-Asked: short {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n\r\n"
+        )
+        os.kill(worker, signal.SIGSTOP)
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(nginx.paths.decide_socket)
+            gone.sendall(asked.encode())
+        os.kill(worker, signal.SIGCONT)
+        assert (await shake(port)).status == 101
+        await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
