@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.nginx.test_render_handshake import connected, get, shake
-from tests.support.backend import Backend, response, running_backend
+from tests.support.backend import Backend, running_backend, silent_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import held_socket
@@ -31,8 +31,8 @@ from wsroute.balancer.table_reader import Counts, OpenSocket, TableReader
 from wsroute.cli.dump import lines
 from wsroute.cli.dump import parse as parse_dump
 from wsroute.dataplane import dictionary
-from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord, Table
+from wsroute.dataplane.ir import Endpoint, RouteRef
+from wsroute.dataplane.table import Address, EndpointGroup, OriginRules, PathRecord, Table, Target
 from wsroute.nginx.render import render
 from wsroute.nginx.script import SCRIPT
 from wsroute.nginx.shell import OPEN_PARTS
@@ -55,7 +55,7 @@ class Running(NamedTuple):
 
     nginx: Nginx
     port: int
-    backend: Backend
+    backend: Backend | Endpoint
 
     def push(self, *paths: PathRecord) -> None:
         """Serve these paths, to the backend."""
@@ -115,17 +115,6 @@ async def test_a_question_is_a_list_of_texts(what: str, body: str) -> None:
 async def test_a_part_is_a_number_below_theirs(part: str) -> None:
     async with balancer() as running:
         assert running.nginx.ask_admin(f"/table/open?part={part}")[0] == 400
-
-
-async def test_what_endpoints_answer_themselves_is_counted() -> None:
-    async with balancer() as running:
-        running.backend.answer = lambda request: response(403) if "refused" in request.path else None
-        assert (await shake(running.port, path="/ws/refused")).status == 403
-        assert (await shake(running.port, path="/ws")).status == 101
-        await until_async(running, lambda found: found == [])
-        counted = (await running.counts()).requests
-        assert counted["forwarded", "team-a/chat"] == 2
-        assert counted["backend-answer", "team-a/chat"] == 1
 
 
 async def test_open_sockets_are_listed_with_their_age_client_endpoint_and_route() -> None:
@@ -230,6 +219,76 @@ async def test_requests_are_counted_by_reason_and_route() -> None:
             ("upgrade-required", "team-a/chat"): 1,
             ("plain", "team-b/any"): 1,
             ("no-route", ""): 2,
+        }
+
+
+async def test_handshakes_that_open_no_socket_are_counted_by_what_became_of_them() -> None:
+    [port, nobody] = free_ports(2)
+    async with silent_backend() as silent:
+        with running_nginx(configuration(port=port)) as nginx:
+            running = Running(nginx, port, silent)
+            whole = table(
+                host(
+                    record("/nobody", forward(Target("team-a/nobody:80", 1)), route=RouteRef("team-a", "nobody")),
+                    record("/silent", forward(Target("team-a/silent:80", 1)), route=RouteRef("team-a", "silent")),
+                ),
+                groups=[
+                    EndpointGroup("team-a/nobody:80", (Address("127.0.0.1", nobody),)),
+                    EndpointGroup("team-a/silent:80", (Address("127.0.0.1", silent.port),)),
+                ],
+            )
+            nginx.pusher.push(whole)
+            assert (await shake(port, path="/nobody")).status == 502
+            sock = connected(port)
+            sock.sendall(
+                f"GET /silent HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            await until_async(running, lambda found: len(found) == 1)
+            sock.close()
+            await until_async(running, lambda found: found == [])
+            counts = await running.counts()
+            assert counts.requests == {
+                ("forwarded", "team-a/nobody"): 1,
+                ("ejected", "team-a/nobody"): 1,
+                ("backend-refused", "team-a/nobody"): 1,
+                ("forwarded", "team-a/silent"): 1,
+                ("client-closed", "team-a/silent"): 1,
+            }
+            assert counts.ejected == 1
+
+
+async def test_a_socket_of_the_second_endpoint_that_was_tried_is_listed_there() -> None:
+    [nobody] = free_ports(1)
+    async with balancer() as running:
+        good, bad = (Address("127.0.0.1", port) for port in (running.backend.port, nobody))
+        running.nginx.pusher.push(table(groups=[EndpointGroup(GROUP, tuple(sorted((good, bad))))]))
+        held = []
+        while ("retried", "team-a/chat") not in (await running.counts()).requests:
+            held.append(await held_socket(connected(running.port), host=HOST, path="/ws"))
+        assert {socket.endpoint for socket in await running.open()} == {str(good)}
+        counts = await running.counts()
+        assert counts.open == {"team-a/chat": len(held)}
+        assert counts.requests["forwarded", "team-a/chat"] == len(held)
+        await asyncio.gather(*(client.close() for client in held))
+        await until_async(running, lambda found: found == [])
+        assert (await running.counts()).open == {}
+
+
+async def test_an_endpoint_that_answers_with_something_else_is_counted() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with balancer() as running, await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        running.nginx.pusher.push(table(groups=[EndpointGroup(GROUP, (address,))]))
+        assert (await shake(running.port)).status == 401
+        await until_async(running, lambda found: found == [])
+        assert (await running.counts()).requests == {
+            ("forwarded", "team-a/chat"): 1,
+            ("backend-answer", "team-a/chat"): 1,
         }
 
 

@@ -93,8 +93,8 @@ class Traffic(Collector):
             "wsroute_agent_requests",
             "Requests by route, and by reason: forwarded (a handshake that went to an endpoint), plain (no handshake, "
             "and it went to one), backend-refused, backend-timeout (it went to one, which gave no answer), "
-            "backend-answer (which answered a handshake with something else), else the reason of a refusal. "
-            "The route is empty where none takes the request.",
+            "backend-answer (which answered with no 101), client-closed (before there was an answer), else the reason "
+            "of a refusal. The route is empty where none takes the request.",
             labels=["route", "reason"],
         )
         events = {

@@ -61,8 +61,7 @@ function decideFirst(r, asked) {
         return refuse(variables, 503, record.x);
     }
     let usual = true;
-    const isHandshake = asked.upgrade === 'websocket';
-    if (isHandshake) {
+    if (asked.upgrade === 'websocket') {
         const refusal = refuseHandshake(r, record);
         if (refusal === REPORTED) {
             variables.wsroute_foreign = '1';
@@ -78,7 +77,8 @@ function decideFirst(r, asked) {
     if (endpoint === '') {
         return refuse(variables, 503, 'no-endpoints');
     }
-    const counted = goTo(variables, asked, endpoint, countRequest(isHandshake ? 'forwarded' : 'plain', record.r));
+    const called = countRequest(asked.upgrade === 'websocket' ? 'forwarded' : 'plain', record.r);
+    const counted = goTo(variables, asked, endpoint, record.r, called);
     const changed = setHeaders(r, asked, record);
     const location = timeoutClass(asked, record);
     if (record.p === undefined && usual && counted && !changed && location === USUAL && record.k === undefined) {
@@ -173,14 +173,13 @@ function covers(hosts, before, host, after) {
         || dot > 0 && hosts.includes(before + '*' + host.substring(dot) + after);
 }
 
-// `called` is what the route is called in the figures.
-function goTo(variables, asked, endpoint, called) {
+function goTo(variables, asked, endpoint, route, called) {
     const counted = countSocket(asked.pid, endpoint);
+    noteSocket(asked, endpoint, route, called);
     variables.wsroute_endpoint = endpoint;
     if (!counted) {
         variables.wsroute_uncounted = '1';
     }
-    noteSocket(asked.pid, asked.connection, asked.client, endpoint, variables.wsroute_route, called);
     return counted;
 }
 
@@ -234,7 +233,8 @@ function decideAgain(r, asked) {
     }
     // What an endpoint has begun to read it may have acted upon: only what is safe is sent a second time.
     const repeatable = unconnected || r.method === 'GET' || r.method === 'HEAD';
-    if (repeatable && failure.tries === 1 && goToAnother(r, asked, failure)) {
+    const again = repeatable && failure.tries === 1 && goToAnother(r, asked, failure);
+    if (again) {
         return '@wsroute_again';
     }
     countRequest(status === '504' ? 'backend-timeout' : 'backend-refused', failure.route);
@@ -271,8 +271,7 @@ function goToAnother(r, asked, failure) {
         uncountSocket(asked.pid, failure.endpoint);
     }
     forgetSocket(asked.pid, asked.connection, failure.route);
-    r.variables.wsroute_route = failure.route;
-    goTo(r.variables, asked, endpoint, countRequest('retried', failure.route));
+    goTo(r.variables, asked, endpoint, failure.route, countRequest('retried', failure.route));
     r.variables.wsroute_class = timeoutClass(asked, record);
     return true;
 }
@@ -282,40 +281,31 @@ function undo(r) {
     const endpoint = r.variables.wsroute_endpoint;
     if (endpoint !== '') {
         const asked = readAsked(r);
+        const pid = asked.pid;
+        const failure = r.headersIn['X-WSRoute-Failed'] === undefined ? null : readFailure(r);
+        const route = failure === null ? r.variables.wsroute_route : failure.route;
+        forgetSocket(pid, asked.connection, route);
         if (r.variables.wsroute_uncounted === '') {
-            uncountSocket(asked.pid, endpoint);
+            uncountSocket(pid, endpoint);
         }
-        forgetSocket(asked.pid, asked.connection, r.variables.wsroute_route);
-        if (r.headersIn['X-WSRoute-Failed'] !== undefined) {
-            const failure = readFailure(r);
+        if (failure !== null) {
+            noteSocket(asked, failure.endpoint, route, route);
             if (failure.uncounted === '') {
-                countSocket(asked.pid, failure.endpoint);
+                countSocket(pid, failure.endpoint);
             }
-            noteSocket(asked.pid, asked.connection, asked.client, failure.endpoint, failure.route, failure.route);
         }
     }
     return '';
 }
-
-// Of the log of nginx.
-const CLIENT_GONE = '499';
-const NEVER_ANSWERED = '000';
 
 // At the end of a request that went to an endpoint. It writes nothing to a log.
 function release(r) {
-    const variables = r.variables;
-    if (variables.wsroute_uncounted === '') {
-        uncountSocket(process.pid, variables.wsroute_endpoint);
+    if (r.variables.wsroute_uncounted === '') {
+        uncountSocket(process.pid, r.variables.wsroute_endpoint);
     }
-    forgetSocket(process.pid, variables.connection, variables.wsroute_route);
-    if (variables.wsroute_upgrade === 'websocket' && isOwnAnswer(variables)) {
-        countRequest('backend-answer', variables.wsroute_route);
+    forgetSocket(process.pid, r.variables.connection, r.variables.wsroute_route);
+    if (r.variables.wsroute_upgrade === 'websocket' && r.variables.wsroute_refusal === '') {
+        countEnd(r.variables.status, r.variables.wsroute_route);
     }
     return '';
-}
-
-// Did the endpoint answer a handshake in another way than by opening a socket?
-function isOwnAnswer(variables) {
-    const status = variables.status;
-    return status !== '101' && status !== CLIENT_GONE && status !== NEVER_ANSWERED && variables.wsroute_refusal === '';
 }

@@ -50,16 +50,16 @@ function openPart(connection) {
 }
 
 // A request goes to an endpoint: from now on it holds a socket. `called` is what `countRequest` gave.
-function noteSocket(pid, connection, client, endpoint, route, called) {
+function noteSocket(asked, endpoint, route, called) {
     const routes = ngx.shared.wsroute_routes;
-    const part = openPart(connection);
+    const part = openPart(asked.connection);
     try {
         if (routes.freeSpace() > SPARE) {
-            routes.incr(pid + ' ' + called, 1, 0);
+            routes.incr(asked.pid + ' ' + called, 1, 0);
         }
         if (part.freeSpace() > SPARE) {
-            part.set(pid + ' ' + connection,
-                Math.floor(Date.now() / 1000) + ' ' + client + ' ' + endpoint + ' ' + route);
+            part.set(asked.pid + ' ' + asked.connection,
+                Math.floor(Date.now() / 1000) + ' ' + asked.client + ' ' + endpoint + ' ' + route);
         }
     } catch (_) {
         // A dictionary is full: the socket is served all the same.
@@ -74,6 +74,15 @@ function forgetSocket(pid, connection, route) {
     const key = routes.get(own) > 0 ? own : pid + ' ' + OTHER;
     if (routes.incr(key, -1, 0) <= 0) {
         routes.delete(key);
+    }
+}
+
+// What became of a handshake that went to an endpoint, where that is no open socket.
+function countEnd(status, route) {
+    if (status === '499') {
+        countRequest('client-closed', route);
+    } else if (status !== '101') {
+        countRequest('backend-answer', route);
     }
 }
 
