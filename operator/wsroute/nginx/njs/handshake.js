@@ -271,6 +271,7 @@ function goToAnother(r, asked, failure) {
         uncountSocket(asked.pid, failure.endpoint);
     }
     forgetSocket(asked.pid, asked.connection, failure.route);
+    r.variables.wsroute_route = failure.route;     // @wsroute_usual takes it from here
     goTo(r.variables, asked, endpoint, failure.route, countRequest('retried', failure.route));
     r.variables.wsroute_class = timeoutClass(asked, record);
     return true;
@@ -283,13 +284,12 @@ function undo(r) {
         const asked = readAsked(r);
         const pid = asked.pid;
         const failure = r.headersIn['X-WSRoute-Failed'] === undefined ? null : readFailure(r);
-        const route = failure === null ? r.variables.wsroute_route : failure.route;
-        forgetSocket(pid, asked.connection, route);
+        forgetSocket(pid, asked.connection, r.variables.wsroute_route);
         if (r.variables.wsroute_uncounted === '') {
             uncountSocket(pid, endpoint);
         }
         if (failure !== null) {
-            noteSocket(asked, failure.endpoint, route, route);
+            noteSocket(asked, failure.endpoint, failure.route, failure.route);
             if (failure.uncounted === '') {
                 countSocket(pid, failure.endpoint);
             }
