@@ -273,6 +273,7 @@ async def test_a_socket_of_the_second_endpoint_that_was_tried_is_listed_there() 
         await asyncio.gather(*(client.close() for client in held))
         await until_async(running, lambda found: found == [])
         assert (await running.counts()).open == {}
+        assert {line["route"] for line in running.nginx.access_log()} == {"team-a/chat"}
 
 
 async def test_an_endpoint_that_answers_with_something_else_is_counted() -> None:

@@ -271,7 +271,7 @@ function goToAnother(r, asked, failure) {
         uncountSocket(asked.pid, failure.endpoint);
     }
     forgetSocket(asked.pid, asked.connection, failure.route);
-    r.variables.wsroute_route = failure.route;     // @wsroute_usual takes it from here
+    r.variables.wsroute_route = failure.route;
     goTo(r.variables, asked, endpoint, failure.route, countRequest('retried', failure.route));
     r.variables.wsroute_class = timeoutClass(asked, record);
     return true;
@@ -284,7 +284,8 @@ function undo(r) {
         const asked = readAsked(r);
         const pid = asked.pid;
         const failure = r.headersIn['X-WSRoute-Failed'] === undefined ? null : readFailure(r);
-        forgetSocket(pid, asked.connection, r.variables.wsroute_route);
+        const route = r.variables.wsroute_route;
+        forgetSocket(pid, asked.connection, route);
         if (r.variables.wsroute_uncounted === '') {
             uncountSocket(pid, endpoint);
         }

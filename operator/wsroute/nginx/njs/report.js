@@ -2,7 +2,7 @@
 // None of it decides anything. Where there is no room, this is all that is lost.
 //
 // In `wsroute_counts`: `<reason> <namespace/name>`, and `#<namespace>` and `#`, how many of those keys a namespace and
-// all have: one team's many routes must not take the room of others. What has no key of its own is counted as OTHER.
+// all have: one team's many routes must not take the room of others. What has no key of its own is counted as `other`.
 // In `wsroute_routes`: `<pid> <route>`, the open sockets that a worker holds. In `wsroute_open_<n>`: `<pid> <connection>`,
 // an open socket: when it began in seconds, the client's address, the endpoint, the route. A dictionary can only be
 // listed as a whole, and its worker stands still meanwhile, for 2 ms per 3,000: so there are several of these.
