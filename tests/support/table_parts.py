@@ -48,10 +48,10 @@ def config_map(family: str, index: int, count: int, text: str, *, version: int =
     return {"metadata": {**metadata, "labels": labels, "annotations": annotations}, **content}
 
 
-def config_maps(table: Table, *, hosts: int = 1, groups: int = 1, version: int = 1, epoch: int = 1) -> Iterable[Json]:
+def config_maps(table: Table, *, hosts: int = 1, groups: int = 1, version: int = 1) -> Iterable[Json]:
     """All parts of a table, one resourceVersion after the other from ``version`` on."""
     for place, text in split(table, hosts=hosts, groups=groups).items():
-        yield config_map(*place, hosts if place[0] == "r" else groups, text, version=version, epoch=epoch)
+        yield config_map(*place, hosts if place[0] == "r" else groups, text, version=version)
         version += 1
 
 

@@ -65,14 +65,6 @@ def parse_stamp(config_map: Mapping[str, Any]) -> Stamp:
     return Stamp(meta.get("uid", ""), epoch)
 
 
-def epoch_of(config_map: Mapping[str, Any]) -> int:
-    """A ConfigMap's epoch; 0 for what is no number."""
-    try:
-        return parse_stamp(config_map).epoch
-    except PartError:
-        return 0
-
-
 def parse_version(config_map: Mapping[str, Any]) -> int:
     """A ConfigMap's resourceVersion; 0 for what is no number."""
     try:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from wsroute.agent.decide import DOUBT
 from wsroute.agent.doubt import Doubts
 from wsroute.agent.metrics import AgentMetrics
-from wsroute.agent.parts import PartError, epoch_of, parse_part, parse_stamp, parse_version
+from wsroute.agent.parts import PartError, parse_part, parse_stamp, parse_version
 from wsroute.agent.tables import Ask, Change, Clear, Content, Known, Push, Tables, Wait, decide
 from wsroute.balancer.applier import Applier
 from wsroute.balancer.table_client import (
@@ -135,15 +135,18 @@ class TablePusher:
         name = item["metadata"]["name"]
         before = self._known.get(name)
         part = before.part if before is not None else None
+        epoch = 0
         try:
-            if self._doubts.believes(item, parse_stamp(item), part):
+            stamp = parse_stamp(item)
+            epoch = stamp.epoch
+            if self._doubts.believes(item, stamp, part):
                 part, trouble = parse_part(item, self._balancer, before=part), ""
             else:
                 trouble = f"It has a lower epoch than the one before; it is followed once it has stood {DOUBT:.0f} s."
         except PartError as error:
             trouble = str(error)
             logger.error("The ConfigMap %s is not followed: %s", name, error)
-        self._known[name] = Known(part, parse_version(item), trouble, epoch_of(item))
+        self._known[name] = Known(part, parse_version(item), trouble, epoch)
 
     def _lose(self, name: str) -> None:
         self._doubts.forget(name)

@@ -87,20 +87,6 @@ class RouteCounts(Model):
     rejected: Count = Field(default=0, description="Routes that are not, for a reason that their status tells.")
 
 
-class PodCounts(Model):
-    """Pods of a balancer."""
-
-    total: Count = Field(default=0, description="Pods that are ready.")
-    current: Count = Field(default=0, description="Ready pods that serve the version in force.")
-
-
-class DrainingCounts(Model):
-    """Workers from before the last reloads, which take no new sockets and keep those that they have."""
-
-    generations: Count = Field(default=0, description="Generations that hold sockets, of the pod that has the most.")
-    sockets: Count = Field(default=0, description="Sockets that they hold, over all pods.")
-
-
 class ReloadChange(Model):
     """Something that the version before did not have."""
 
@@ -114,6 +100,20 @@ class ReloadChange(Model):
     subject: Annotated[str, Field(max_length=512)] = Field(
         default="", description="The field of the balancer, or the route, that it is about."
     )
+
+
+class PodCounts(Model):
+    """Pods of a balancer."""
+
+    total: Count = Field(default=0, description="Pods that are ready.")
+    current: Count = Field(default=0, description="Ready pods that serve the version in force.")
+
+
+class DrainingCounts(Model):
+    """Workers from before the last reloads, which take no new sockets and keep those that they have."""
+
+    generations: Count = Field(default=0, description="Generations that hold sockets, of the pod that has the most.")
+    sockets: Count = Field(default=0, description="Sockets that they hold, over all pods.")
 
 
 class LastReload(Model):

@@ -296,7 +296,9 @@ def test_trouble_is_said_in_a_sentence() -> None:
 
 def test_what_a_later_release_has_left_stands_in_nobody_s_way() -> None:
     """It went back to a release that knows nothing of such parts: the leader has put its epoch on all others."""
-    tables = settled(epoch=5)
+    tables = settled()
+    parts = [config_map(*place, 1, text, version=7, epoch=5) for place, text in split(FIRST).items()]
+    tables = tables.publish(known(*parts, before=dict(tables.known)))
     name, trouble = "shared-table-x0", "It is of a kind that this agent does not know."
     left = tables.publish({**tables.known, name: Known(None, 3, trouble, epoch=4)})
     assert (left.version, left.trouble) == (tables.version, "")

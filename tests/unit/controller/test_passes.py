@@ -131,6 +131,31 @@ async def test_the_leader_makes_the_agents_config_map_first_and_asks_for_another
     assert {key.kind for key in scene.statuses.aims[-1]} == {Kind.ROUTE, Kind.BALANCER}
 
 
+async def test_a_reload_is_told_and_counted_by_its_reasons() -> None:
+    scene = Scene()
+    posting = asyncio.create_task(scene.events.run())
+    await scene.until_settled()
+    await scene.events.flush()
+    assert (await scene.cluster.list(EVENTS)).items == [], "the first version takes no other one's place"
+    for path in ("/edited", "/again"):
+        scene.now += 60.0
+        scene.world.route("one", path=path, generation=2)
+        listeners = [{"name": name, "port": port, "protocol": "HTTP"} for name, port in (("ws", 8080), ("more", 9090))]
+        scene.world.balancer(listeners=listeners)
+        await scene.until_settled()
+    await scene.events.flush()
+    posting.cancel()
+    counted = {reason: scene.metrics.reloads.labels(reason)._value.get() for reason in ("ListenerAdded", "Routes")}
+    assert counted == {"ListenerAdded": 1, "Routes": 2}
+    events = (await scene.cluster.list(EVENTS)).items
+    notes = [event["note"] for event in events]
+    assert [note.partition(" comes in force, which reloads nginx: ")[2] for note in notes if "Listener" in note] == [
+        "ListenerAdded (spec.listeners[more]), Routes (WebSocketRoute team-a/one)."
+    ]
+    assert {(event["reason"], event["type"]) for event in events} == {("Reload", "Normal")}
+    assert len(notes) == 2
+
+
 async def test_who_does_not_lead_plans_and_writes_nothing() -> None:
     scene = Scene()
     scene.elector.leading = False
@@ -360,28 +385,3 @@ async def test_what_the_end_of_a_pod_closed_is_told_once() -> None:
     notes = [event["note"] for event in (await scene.cluster.list(EVENTS, namespace=SYSTEM)).items]
     assert len(notes) == 2
     assert any(note.startswith("The end of the grace period of pod gone closed 7 sockets") for note in notes)
-
-
-async def test_a_reload_is_told_and_counted_by_its_reasons() -> None:
-    scene = Scene()
-    posting = asyncio.create_task(scene.events.run())
-    await scene.until_settled()
-    await scene.events.flush()
-    assert (await scene.cluster.list(EVENTS)).items == [], "the first version takes no other one's place"
-    for path in ("/edited", "/again"):
-        scene.now += 60.0
-        scene.world.route("one", path=path, generation=2)
-        listeners = [{"name": name, "port": port, "protocol": "HTTP"} for name, port in (("ws", 8080), ("more", 9090))]
-        scene.world.balancer(listeners=listeners)
-        await scene.until_settled()
-    await scene.events.flush()
-    posting.cancel()
-    counted = {reason: scene.metrics.reloads.labels(reason)._value.get() for reason in ("ListenerAdded", "Routes")}
-    assert counted == {"ListenerAdded": 1, "Routes": 2}
-    events = (await scene.cluster.list(EVENTS)).items
-    notes = [event["note"] for event in events]
-    assert [note.partition(" comes in force, which reloads nginx: ")[2] for note in notes if "Listener" in note] == [
-        "ListenerAdded (spec.listeners[more]), Routes (WebSocketRoute team-a/one)."
-    ]
-    assert {(event["reason"], event["type"]) for event in events} == {("Reload", "Normal")}
-    assert len(notes) == 2
