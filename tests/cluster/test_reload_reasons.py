@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -19,12 +19,13 @@ PORT = 8090
 EXTRA = {"name": "extra", "port": PORT, "protocol": "HTTP", "public": {"scheme": "ws", "port": PORT}}
 
 _HOLD = (
-    "import socket, time\n"
+    "import socket\n"
     "held = [socket.socket(family) for family in (socket.AF_INET, socket.AF_INET6)]\n"
     "held[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)\n"
     f"[each.bind(('', {PORT})) or each.listen() for each in held]\n"
-    "time.sleep({seconds})\n"
+    "while not held[0].accept()[0].recv(1): pass\n"
 )
+"""Listens until a client sends something."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,12 +74,11 @@ async def on_ws(stack: Stack, name: str, prefix: str = "/echo") -> None:
 
 
 @asynccontextmanager
-async def port_in_use(stack: Stack, pods: list[BalancerPod], *, seconds: int) -> AsyncIterator[None]:
+async def port_in_use(stack: Stack, pods: list[BalancerPod]) -> AsyncIterator[None]:
     """Something else in the pods listens where the new listener is to."""
 
     async def hold(pod: BalancerPod) -> None:
-        command = ("exec", pod.name, "-c", "agent", "--", "python3", "-c", _HOLD.format(seconds=seconds))
-        # kubectl gives up after a minute at most: this ends before.
+        command = ("exec", pod.name, "-c", "agent", "--", "python3", "-c", _HOLD)
         await stack.kubectl("-n", install.NAMESPACE, *command)
 
     async def is_held() -> None:
@@ -93,6 +93,9 @@ async def port_in_use(stack: Stack, pods: list[BalancerPod], *, seconds: int) ->
         await eventually(is_held)
         yield
     finally:
+        for pod in pods:
+            with suppress(OSError), stack.connect(pod, PORT) as connection:
+                connection.sendall(b"x")
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -151,7 +154,7 @@ async def test_a_listener_that_nginx_refuses_holds_no_route_back(stack: Stack) -
     before = (await balancer(stack))["status"]["lastReload"]
     pods = await stack.balancer_pods()
     listeners = (await balancer(stack))["spec"]["listeners"]
-    async with AsyncExitStack() as exits, port_in_use(stack, pods, seconds=30):
+    async with AsyncExitStack() as exits, port_in_use(stack, pods):
         held = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods]
         await patch(stack, listeners=[*listeners, EXTRA])
         await eventually(lambda: is_for(stack, "ConfigRejected"))
