@@ -87,7 +87,7 @@ async def test_a_rotation_needs_no_reload_and_is_noticed_by_no_socket(secured: S
     pair = AUTHORITY.issue(host)
     await put(stack, pair)
     await stack.route()
-    await stack.condition("chat", "Programmed")
+    await stack.condition("chat", "Ready")
     assert (await stack.status())["urls"] == [f"wss://{host}/echo"]
     await serves(stack, pair, host)
     pods = await stack.balancer_pods()

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from websockets.asyncio.client import connect
@@ -60,6 +60,8 @@ async def shown(port: int, name: str | None, context: ssl.SSLContext) -> bytes:
     _, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name or "")
     found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return found
 
 

@@ -224,6 +224,7 @@ class TablePusher:
         else:
             self._delays = iter(_BACKOFF)
             self._tables = self._tables.take(content, generation)
+            self._present(self._tables.files)  # the ones before are not needed any more
             now = time.monotonic()
             if kind == "whole":
                 logger.info("The whole table is live, in %.0f ms.", (now - started) * 1000)

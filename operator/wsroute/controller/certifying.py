@@ -49,6 +49,13 @@ ROOM: Final = 900_000
 """Bytes of files in one Secret; the API server takes 1 MiB."""
 
 
+NAMES_ROOM: Final = 3 * 1024 * 1024
+"""Bytes that the names of all listeners' certificates may take of a Dynamic balancer's tables: some 10,000 names."""
+
+NAME_BYTES: Final = 300
+"""What each takes there beside itself, about: its listener, and two files."""
+
+
 class Unseen(Enum):
     """What there is to see of a Secret that can't be seen."""
 
@@ -237,6 +244,8 @@ class _Looked:
         self._balancer = stored.balancer
         self._data = {file: text for file in sorted(kept) if (text := stored.data(file)) is not None}
         """The base64 of each file that is to stand."""
+        self._named = 0
+        """Bytes that the names take in tables."""
         self._used: defaultdict[int, int] = defaultdict(int)
         for file, text in self._data.items():
             self._used[names.tls_number(file)] += len(text) * 3 // 4
@@ -286,15 +295,20 @@ class _Looked:
         return known[1]
 
     def _take(self, certificate: Certificate) -> bool:
-        """Whether there is room for a certificate's file."""
+        """Whether there is room for a certificate's file, and for its names once more."""
         file = certificate.file
+        names_size = sum(len(name) + NAME_BYTES for name in certificate.names)
+        if self._named + names_size > NAMES_ROOM:
+            return False
         if file in self._data:
+            self._named += names_size
             return True
         text = base64.b64encode(certificate.pem).decode()
         number = names.tls_number(file)
         if self._used[number] + len(certificate.pem) > ROOM:
             return False
         self._used[number] += len(certificate.pem)
+        self._named += names_size
         self._data[file] = text
         return True
 
