@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from wsroute.api.balancer import WebSocketBalancerSpec
@@ -13,7 +13,7 @@ from wsroute.cli.dump import parse as parse_dump
 from wsroute.cli.kubectl import Kubectl, KubectlError
 from wsroute.dataplane.dictionary import Entries, entries
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_TABLE, SHARD_ANNOTATION
-from wsroute.dataplane.shards import TABLE_KEY, ShardError, parse_groups, parse_hosts, parse_place
+from wsroute.dataplane.shards import TABLE_KEY, ShardError, parse_certificates, parse_groups, parse_hosts, parse_place
 from wsroute.dataplane.table import Table
 
 KIND: Final = "websocketbalancers.wsroute.dev"
@@ -179,10 +179,13 @@ async def _published(kubectl: Kubectl, namespace: str, name: str) -> tuple[Entri
         for item in items:
             place = parse_place(item["metadata"].get("annotations", {}).get(SHARD_ANNOTATION, ""))
             text = item.get("data", {}).get(TABLE_KEY, "")
-            if place.family == "r":
-                table = Table((*table.hosts, *parse_hosts(text)), table.groups)
-            else:
-                table = Table(table.hosts, (*table.groups, *parse_groups(text)))
+            match place.family:
+                case "r":
+                    table = replace(table, hosts=(*table.hosts, *parse_hosts(text)))
+                case "e":
+                    table = replace(table, groups=(*table.groups, *parse_groups(text)))
+                case _:
+                    table = replace(table, certificates=(*table.certificates, *parse_certificates(text)))
     except ShardError as error:
         return None, f"The ConfigMap {item['metadata']['name']} can't be read: {error}"
     return entries(table), ""

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from wsroute.dataplane.dictionary import EXACT, GROUP, HOST, Entries
+from wsroute.dataplane.certificate_table import EVERYTHING
+from wsroute.dataplane.dictionary import CERTIFICATE, EXACT, GROUP, HOST, Entries
 from wsroute.dataplane.served import read_group
 from wsroute.dataplane.table import EndpointGroup
 
@@ -50,6 +51,9 @@ def name_of(key: str) -> str:
     if kind == HOST:
         listener, _, host = rest.partition(" ")
         return f"the host {host} on the listener {listener}"
+    if kind == CERTIFICATE:
+        listener, _, name = rest.partition(" ")
+        return f"the certificate for {'everything else' if name == EVERYTHING else name} on the listener {listener}"
     server, slash, path = rest.partition("/")
     host, _, listeners = server.partition("|")
     match = "exact path" if kind == EXACT else "path"

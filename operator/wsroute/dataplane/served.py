@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from wsroute.dataplane.dictionary import (
+    CERTIFICATE,
     EXACT,
     GROUP,
     HOST,
@@ -20,9 +21,11 @@ from wsroute.dataplane.dictionary import (
     SOURCE_LETTERS,
     Entries,
 )
+from wsroute.dataplane.certificates import Files
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.table import (
     Address,
+    CertificateRecord,
     EndpointGroup,
     Forward,
     HashKey,
@@ -58,6 +61,7 @@ def read_table(entries: Entries) -> Served:
     listeners: defaultdict[str, list[str]] = defaultdict(list)
     paths: defaultdict[str, list[PathRecord]] = defaultdict(list)
     groups: list[EndpointGroup] = []
+    certificates: defaultdict[tuple[str, Files], list[str]] = defaultdict(list)
     for key, value in entries.items():
         try:
             match key[:1]:
@@ -66,6 +70,9 @@ def read_table(entries: Entries) -> Served:
                     listeners[value.partition(" ")[2]].append(listener)
                 case kind if kind == GROUP:
                     groups.append(read_group(key[1:], value))
+                case kind if kind == CERTIFICATE:
+                    listener, _, name = key[1:].partition(" ")
+                    certificates[name, tuple(value.split(" "))].append(listener)
                 case kind:
                     server, slash, rest = key[1:].partition("/")
                     paths[server].append(_path(slash + rest, _MATCHES[kind], json.loads(value)))
@@ -75,10 +82,12 @@ def read_table(entries: Entries) -> Served:
         HostRecord(server.partition("|")[0], tuple(sorted(names)), tuple(sorted(paths[server], key=_order)))
         for server, names in listeners.items()
     ]
+    shown = [CertificateRecord(name, tuple(sorted(names)), files) for (name, files), names in certificates.items()]
     return Served(
         Table(
             tuple(sorted(hosts, key=lambda host: (host.host, host.listeners))),
             tuple(sorted(groups, key=lambda group: group.name)),
+            tuple(sorted(shown, key=lambda certificate: (certificate.name, certificate.listeners))),
         ),
         tuple(sorted(unreadable)),
     )

@@ -49,3 +49,11 @@ def test_many_are_counted() -> None:
     found = differences(USUAL, own)
     assert len(found) == MOST + 1
     assert found[-1] == f"and {40 * 2 + 2 - MOST} differences more"
+
+
+def test_certificates_are_named() -> None:
+    usual = {"cwss *": "a" * 64, "cwss chat.example.com": "b" * 64}
+    assert differences(usual, {"cwss chat.example.com": "c" * 64}) == [
+        "does not have the certificate for everything else on the listener wss",
+        "has the certificate for chat.example.com on the listener wss with other settings",
+    ]

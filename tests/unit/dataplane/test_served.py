@@ -8,7 +8,7 @@ from hypothesis import given
 from tests.support.tables import GROUP, address, forward, group, host, record, table, tables
 from wsroute.dataplane.dictionary import entries
 from wsroute.dataplane.served import read_table
-from wsroute.dataplane.table import Forward, OriginRules, PathRecord, Table
+from wsroute.dataplane.table import CertificateRecord, Forward, OriginRules, PathRecord, Table
 
 
 def as_entries_tell(path: PathRecord) -> PathRecord:
@@ -58,6 +58,18 @@ def test_what_can_t_be_read_hides_nothing_else(key: str, value: str) -> None:
     assert found.unreadable == (key,)
     assert [each.host for each in found.table.hosts] == ["chat.example.com"]
     assert [each.name for each in found.table.groups] == ["team-a/other:80"]
+
+
+def test_certificates_are_read() -> None:
+    one, two = ("a" * 64,), ("b" * 64, "c" * 64)
+    written = (
+        CertificateRecord("*", ("wss",), one),
+        CertificateRecord("*.example.com", ("other", "wss"), two),
+        CertificateRecord("chat.example.com", ("wss",), two),
+    )
+    found = read_table(entries(replace(table(), certificates=written)))
+    assert found.table.certificates == written
+    assert found.unreadable == ()
 
 
 def test_a_path_that_no_host_leads_to_is_left_out() -> None:
