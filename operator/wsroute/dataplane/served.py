@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from wsroute.dataplane.certificates import Files
 from wsroute.dataplane.dictionary import (
     CERTIFICATE,
     EXACT,
@@ -21,7 +22,6 @@ from wsroute.dataplane.dictionary import (
     SOURCE_LETTERS,
     Entries,
 )
-from wsroute.dataplane.certificates import Files
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.table import (
     Address,
