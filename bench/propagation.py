@@ -296,9 +296,9 @@ class Bench:
             written = time.monotonic()
             await asyncio.to_thread(additions.finish)
         print(
-            f"{routes} routes added one after the other: written in {written - started:.1f} s, all served "
-            f"{time.monotonic() - written:.2f} s later; {additions.asked} handshakes on their hosts, of which neither "
-            f"404 no-route before nor 101 since: {len(additions.wrong)} (target 0)"
+            f"{routes} routes added one after the other: written in {written - started:.1f} s; {additions.asked} "
+            f"handshakes on their hosts, the last {time.monotonic() - written:.1f} s later, of which neither 404 "
+            f"no-route before nor 101 since: {len(additions.wrong)} (target 0)"
         )
         for line in additions.wrong[:10]:
             print(f"  {line}")
