@@ -292,8 +292,9 @@ class Tables:
     def _is_left_over(self, known: Known) -> bool:
         """Whether a ConfigMap is none of what the present leader writes: it has put its epoch on all of that. A later
         release may have left it, whose tables have parts of kinds that we and the leader don't know."""
-        newest = max((each.part.epoch for each in self.known.values() if each.part is not None), default=0)
-        return known.part is None and known.epoch < newest
+        if known.part is not None:
+            return False
+        return known.epoch < max((each.part.epoch for each in self.known.values() if each.part is not None), default=0)
 
     def _is_past(self, part: Part) -> bool:
         """Whether a part says nothing, and is none of the table: it is left from when there were more of them."""

@@ -1,9 +1,11 @@
-"""Asks nginx over its admin socket which version answers."""
+"""nginx's admin socket: sessions over it, and the question which version answers."""
 
 import asyncio
 import re
 from pathlib import Path
 from typing import Final
+
+import aiohttp
 
 TIMEOUT: Final = 1.0
 """Seconds for a whole question."""
@@ -15,6 +17,19 @@ _LIMIT = 4096
 def is_version(text: str) -> bool:
     """Whether a text has the form of a configuration's version."""
     return _VERSION.fullmatch(text) is not None
+
+
+def open_session(run: Path, *, timeout: float, buffer: int = 64 * 1024) -> aiohttp.ClientSession:
+    """One connection for HTTP requests. ``run`` is the folder of nginx's side, ``timeout`` the seconds of a whole
+    request, ``buffer`` the bytes of an answer that are read ahead."""
+    return aiohttp.ClientSession(
+        "http://nginx",
+        connector=aiohttp.UnixConnector(str(run / "admin.sock"), limit=1, keepalive_timeout=60),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=buffer,
+    )
 
 
 async def running_version(run: Path) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import aiohttp
 
+from wsroute.balancer.admin import open_session
 from wsroute.dataplane.dictionary import Operation
 
 TIMEOUT: Final = 2.0
@@ -74,8 +75,8 @@ class TableClient:
     """One connection that stays open. ``run`` is the folder of nginx's side."""
 
     def __init__(self, run: Path, *, timeout: float = TIMEOUT) -> None:
-        self._socket = str(run / "admin.sock")
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._run = run
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def stand(self) -> Stand:
@@ -148,14 +149,7 @@ class TableClient:
         self, method: str, path: str, query: dict[str, str] | None, data: bytes | None
     ) -> tuple[int, bytes]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                "http://nginx",
-                connector=aiohttp.UnixConnector(self._socket, limit=1, keepalive_timeout=60),
-                timeout=self._timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                read_bufsize=_ANSWER_LIMIT,
-            )
+            self._session = open_session(self._run, timeout=self._timeout, buffer=_ANSWER_LIMIT)
         async with self._session.request(method, path, params=query, data=data, allow_redirects=False) as response:
             body = b""
             while len(body) < _ANSWER_LIMIT and (more := await response.content.read(_ANSWER_LIMIT - len(body))):

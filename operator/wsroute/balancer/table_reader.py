@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
 
+from wsroute.balancer.admin import open_session
 from wsroute.balancer.table_client import TableUnavailableError
 
 TIMEOUT: Final = 5.0
@@ -56,18 +57,12 @@ class TableReader:
     """A connection of its own for each use, as a context manager. ``run`` is the folder of nginx's side."""
 
     def __init__(self, run: Path, *, timeout: float = TIMEOUT) -> None:
-        self._socket = str(run / "admin.sock")
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._run = run
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            "http://nginx",
-            connector=aiohttp.UnixConnector(self._socket, limit=1),
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        self._session = open_session(self._run, timeout=self._timeout)
         return self
 
     async def __aexit__(
