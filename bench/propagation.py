@@ -73,9 +73,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cluster = api.up("bench")
     install.install_locally(cluster)
-    install.set_data_plane(cluster, arguments.data_plane)
-    install.set_reload(cluster, **install.UNBUDGETED)
-    install.wait_until_ready(cluster)
+    install.unburden(cluster, arguments.data_plane)
     try:
         asyncio.run(measure(cluster, arguments))
     finally:

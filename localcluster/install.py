@@ -140,6 +140,13 @@ UNBUDGETED: Mapping[str, object] = {"minInterval": "0s", "maxDrainingGenerations
 """What tests and benchmarks set that are about something else, and change things in quick succession."""
 
 
+def unburden(cluster: Kubectl, data_plane: str) -> None:
+    """Give the balancer, as it was just applied, a data plane and no budget; return when it is ready."""
+    set_reload(cluster, **UNBUDGETED)
+    set_data_plane(cluster, data_plane)
+    wait_until_ready(cluster)
+
+
 def install_locally(cluster: Cluster, folder: str = "deploy/balancer", patches: Patches | None = None) -> None:
     """Both on a local cluster, with images of the work tree as it is now; pods that run older ones are replaced."""
     imported = set(cluster.load_images())

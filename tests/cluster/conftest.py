@@ -53,9 +53,7 @@ def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.Cur
 
 def settle(cluster: api.CurrentCluster) -> None:
     """Give a balancer that was just applied as it is shipped what most tests expect of it; wait until it is ready."""
-    install.set_reload(cluster, **install.UNBUDGETED)
-    install.set_data_plane(cluster, DATA_PLANE)
-    install.wait_until_ready(cluster)
+    install.unburden(cluster, DATA_PLANE)
 
 
 @pytest.fixture(scope="session")

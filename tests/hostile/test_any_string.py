@@ -32,7 +32,7 @@ IDS: Final = [f"{kind}-{spell(place)}" for kind, place in VALUES]
 
 @tried("L11")
 @pytest.mark.parametrize(("kind", "place"), VALUES, ids=IDS)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_string_in_any_place(kind: str, place: Place, data: st.DataObject) -> None:
     leaf = leaf_at(kind, place)
@@ -50,7 +50,7 @@ KEYS: Final = [(kind, place) for kind, place in VALUES if isinstance(place[-1], 
 
 @tried("L11")
 @pytest.mark.parametrize("kind", OBJECTS)
-@settings(max_examples=5 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_string_as_any_key(kind: str, data: st.DataObject) -> None:
     """A field by another name, and one field too many."""

@@ -114,7 +114,7 @@ FORGED = st.recursive(
 
 
 @tried("A4")
-@settings(max_examples=20 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(conditions=FORGED, more=FORGED, balancer=st.booleans())
 def test_a_forged_status_is_recomputed(conditions: Any, more: Any, balancer: bool) -> None:
     status = {"conditions": conditions, "urls": more, "observedGeneration": more, "summary": more}
@@ -321,7 +321,7 @@ FILES = st.dictionaries(st.sampled_from(["nginx.conf", "nginx.conf.gz", "p0", "x
 
 
 @tried("G1")
-@settings(max_examples=10 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(["shared-nginx", "shared-nginx-next"]),
     annotations=st.dictionaries(st.sampled_from(ANNOTATIONS), FORGED_TEXTS, max_size=7),
@@ -341,7 +341,7 @@ def test_forged_publications(name: str, annotations: dict[str, str], data: Any, 
 
 
 @tried("G1")
-@settings(max_examples=20 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(annotations=st.none() | st.dictionaries(st.sampled_from(ANNOTATIONS), FORGED_TEXTS, max_size=7))
 def test_what_an_agent_reads(annotations: dict[str, str] | None) -> None:
     try:
@@ -366,7 +366,7 @@ ACKNOWLEDGEMENT = {"version": "", "epoch": 1, "sockets": 3, "nginx": "1.31.3", "
 
 
 @tried("G3")
-@settings(max_examples=20 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(
     changes=st.dictionaries(st.sampled_from([*ACKNOWLEDGEMENT, "x"]), FORGED, max_size=4),
     text=st.none()

@@ -142,7 +142,7 @@ def test_a_few_hundred_accepted_strings_in_one_file(paths: Paths, folder: Path) 
     accepted: list[Any] = []
     fields = [leaf for (kind, _), leaf in LEAVES.items() if kind == "WebSocketRoute" and leaf.grammar is not None]
 
-    @settings(max_examples=1000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1000, database=None, suppress_health_check=list(HealthCheck))
     @given(leaf=st.sampled_from(fields), data=st.data())
     def draw(leaf: Any, data: st.DataObject) -> None:
         text = data.draw(st.from_regex(leaf.grammar.pattern, fullmatch=True) | texts(leaf.example, leaf.grammar))

@@ -99,7 +99,7 @@ JSON = st.recursive(
 
 
 @tried("L4")
-@settings(max_examples=40 * EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40 * EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(st.sampled_from(VALUES), JSON), min_size=1, max_size=4))
 def test_several_places_at_once(changes: list[tuple[tuple[str, tuple[str | int, ...]], Any]]) -> None:
     objects: dict[str, Any] = json.loads(json.dumps(OBJECTS))

@@ -1,4 +1,4 @@
-"""Both data planes for the tests of what a client gets."""
+"""Which data plane the tests of what a client gets are about: both, or Dynamic."""
 
 from collections.abc import Iterator
 
@@ -12,4 +12,12 @@ def data_plane(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of the data plane by which ``running_nginx`` serves a configuration."""
     CHOSEN.dynamic = request.param == "Dynamic"
     yield request.param
+    CHOSEN.dynamic = False
+
+
+@pytest.fixture
+def dynamic() -> Iterator[None]:
+    """``running_nginx`` serves a configuration by the Dynamic data plane."""
+    CHOSEN.dynamic = True
+    yield
     CHOSEN.dynamic = False

@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.nginx.test_render_handshake import connected, get, shake
 from tests.support.backend import Backend, running_backend, silent_backend
 from tests.support.configurations import HOST, configuration, location, proxy, server
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import CHOSEN, Nginx, accepts_nothing, running_nginx
+from tests.support.nginx_runner import Nginx, accepts_nothing, running_nginx
 from tests.support.ports import free_ports
 from tests.support.tables import forward, host, record, table
 from tests.support.waiting import until
@@ -34,17 +34,9 @@ from wsroute.dataplane.table import (
     Target,
 )
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
 GROUP = "team-a/chat:8080"
-
-
-@pytest.fixture(autouse=True)
-def dynamic() -> Iterator[None]:
-    """All of this is about the Dynamic data plane."""
-    CHOSEN.dynamic = True
-    yield
-    CHOSEN.dynamic = False
 
 
 def at(backend: Backend) -> Address:

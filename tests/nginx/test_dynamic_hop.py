@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,23 +15,15 @@ from tests.nginx.test_render_handshake import connected, get, shake
 from tests.support.backend import Backend, running_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.handshake import echo, held_socket
-from tests.support.nginx_runner import CHOSEN, Nginx, running_nginx
+from tests.support.nginx_runner import Nginx, running_nginx
 from tests.support.ports import free_ports
 from tests.support.tables import forward
 from tests.support.waiting import until
 from wsroute.dataplane.table import Forward, HashKey, HashSource, Policy
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
 BY_HEADER = forward(policy=Policy.HASH, hash_key=HashKey(HashSource.HEADER, "X-User"))
-
-
-@pytest.fixture(autouse=True)
-def dynamic() -> Iterator[None]:
-    """All of this is about the Dynamic data plane."""
-    CHOSEN.dynamic = True
-    yield
-    CHOSEN.dynamic = False
 
 
 @asynccontextmanager

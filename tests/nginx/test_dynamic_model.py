@@ -189,7 +189,7 @@ def compare(entries: dictionary.Entries, request: Request, told: dict[str, str])
             assert told["cookie"].startswith(f"{decision.sticky[0]}={ready[told['endpoint']]};")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(case=cases)
 def test_njs_decides_what_the_model_decides(asked: Asked, case: tuple[Table, list[Request]]) -> None:
     table, several = case

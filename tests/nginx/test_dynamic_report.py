@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from tests.support.backend import Backend, running_backend, silent_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import CHOSEN, Nginx, local_options, running_nginx, short_folder
+from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder
 from tests.support.ports import free_ports
 from tests.support.table_parts import BALANCER, config_maps
 from tests.support.tables import forward, host, record, table
@@ -37,17 +37,9 @@ from wsroute.nginx.render import render
 from wsroute.nginx.script import SCRIPT
 from wsroute.nginx.shell import OPEN_PARTS
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
 GROUP = "team-a/chat:8080"
-
-
-@pytest.fixture(autouse=True)
-def dynamic() -> Iterator[None]:
-    """All of this is about the Dynamic data plane."""
-    CHOSEN.dynamic = True
-    yield
-    CHOSEN.dynamic = False
 
 
 class Running(NamedTuple):

@@ -14,7 +14,7 @@ from tests.support.backend import running_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import echo, held_socket
-from tests.support.nginx_runner import CHOSEN, Nginx, local_options, running_nginx, short_folder, wait_until
+from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder, wait_until
 from tests.support.ports import free_ports
 from tests.support.tables import address, group, host, largest, table
 from wsroute.dataplane import dictionary
@@ -23,17 +23,9 @@ from wsroute.dataplane.shards import host_line
 from wsroute.dataplane.table import Address, Table
 from wsroute.nginx.render import render
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
 MARK = "a" * 64
-
-
-@pytest.fixture(autouse=True)
-def dynamic() -> Iterator[None]:
-    """All of this is about the Dynamic data plane."""
-    CHOSEN.dynamic = True
-    yield
-    CHOSEN.dynamic = False
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,22 +15,14 @@ from tests.support.backend import running_backend
 from tests.support.certificates import put
 from tests.support.configurations import HOST
 from tests.support.handshake import echo
-from tests.support.nginx_runner import CHOSEN, Nginx
+from tests.support.nginx_runner import Nginx
 from tests.support.ports import free_ports
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane.certificates import NO_CERTIFICATES
 
-pytestmark = pytest.mark.nginx
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
 OTHER = "other.example.com"
-
-
-@pytest.fixture(autouse=True)
-def dynamic() -> Iterator[None]:
-    """All of this is about the Dynamic data plane."""
-    CHOSEN.dynamic = True
-    yield
-    CHOSEN.dynamic = False
 
 
 def file_of(nginx: Nginx, certificate: Certificate) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import objects as made
@@ -255,7 +255,6 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Service]], list[tuple[in
 
 
 @given(history=histories(), data=st.data())
-@settings(deadline=None)
 def test_any_order_of_events_and_lists_ends_as_the_last_list(
     history: tuple[list[tuple[str, Service]], list[tuple[int, list[Service]]]], data: st.DataObject
 ) -> None:

@@ -585,7 +585,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events=EVENTS, pods=st.integers(1, 3))
 def test_all_the_innocent_are_served_and_all_the_guilty_are_quarantined(
     events: Iterable[tuple[str, str, str]], pods: int
@@ -618,7 +618,7 @@ def test_all_the_innocent_are_served_and_all_the_guilty_are_quarantined(
     assert len(here.trials - {""}) <= (len(guilty) + 1) * (math.ceil(math.log2(n)) + 3)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(events=EVENTS, pods=st.integers(1, 3), cold=st.booleans())
 def test_so_are_those_of_routes_that_are_edited_while_they_are_served(
     events: Iterable[tuple[str, str, str]], pods: int, *, cold: bool

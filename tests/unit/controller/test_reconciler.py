@@ -304,7 +304,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_whatever_happened_before_the_same_objects_give_the_same_bytes(steps: list[tuple[str, int]]) -> None:
     world = SmallWorld()

@@ -459,7 +459,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     actions=ACTIONS,
     bad=st.frozensets(st.integers(1, VERSIONS // 3 - 1)),

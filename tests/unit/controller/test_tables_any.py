@@ -71,7 +71,7 @@ def named(hosts: list[HostRecord]) -> Iterator[str]:
 steps = st.lists(st.tuples(tables(), st.integers(0, 12), st.booleans(), st.randoms()), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(steps, st.sampled_from([300, 2_000, 64 * 1024]))
 def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]], size: int) -> None:
     """The writes of a stage come in any order, and a pass may be stopped after any of them, with or without a memory of

@@ -32,7 +32,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(EVENTS)
 def test_a_pass_with_a_memory_comes_to_what_one_without_comes_to(events: Iterable[tuple[object, ...]]) -> None:
     world = SmallWorld()

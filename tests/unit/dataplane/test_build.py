@@ -334,7 +334,7 @@ VALUES = st.recursive(
         st.sampled_from(["hosts", "paths", "listeners", "timeouts", "headers", "balancerRef", "nonsense"]), VALUES
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_young_route_of_another_namespace_changes_nothing_whatever_it_holds(spec: dict[str, Any]) -> None:
     hosts = ["chat.example.com", "*.example.org"]
     common = [made.route(hosts=hosts), made.service(), made.endpoint_slice()]

@@ -372,7 +372,7 @@ def test_nobody_passes_by_a_third_route(one: HostRecord, two: HostRecord) -> Non
     assert owners(after, before, request) == ["team-a/two", "team-a/one"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tables(), tables(), st.lists(requests(), min_size=8, max_size=8))
 def test_on_the_way_to_another_table_a_request_gets_what_it_gets_from_one_of_them(
     one: Table, two: Table, asked: Sequence[Request]

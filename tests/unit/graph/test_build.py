@@ -226,7 +226,7 @@ def state_of(raws: list[made.Json]) -> ClusterState:
 
 
 @given(steps=st.lists(worlds(), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_memo_changes_nothing_but_the_cost(steps: list[list[made.Json]]) -> None:
     memo = Memo()
     for raws in steps:
@@ -236,7 +236,7 @@ def test_a_memo_changes_nothing_but_the_cost(steps: list[list[made.Json]]) -> No
 
 
 @given(raws=worlds(), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_of_events_changes_nothing(raws: list[made.Json], data: st.DataObject) -> None:
     there = build_graph(state_of(raws).snapshot(), DEFAULT, Memo())
     here = build_graph(state_of(data.draw(st.permutations(raws))).snapshot(), DEFAULT, Memo())

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import objects as made
@@ -304,7 +304,6 @@ def overlap(one: str, other: str) -> bool:
     return one == other or (parent == other_parent and (first == "*") != (second == "*"))
 
 
-@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=25))
 def test_whatever_happens_hosts_stay_with_their_owners(events: list[tuple[Any, ...]]) -> None:
     town = Town()

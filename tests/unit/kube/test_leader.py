@@ -347,7 +347,7 @@ class Process:
 CALM, TROUBLE = 90.0, 300.0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rng=st.randoms(use_true_random=True), candidates=st.integers(1, 4), drift=st.floats(0, 1 / 6))
 def test_never_two_leaders_and_always_one_in_the_end(rng: random.Random, candidates: int, drift: float) -> None:
     world = World(rng, latest_fault=TROUBLE)

@@ -84,7 +84,7 @@ FIELDS = ["host", "path", "rewrite", "header", "value", "address", "upstream_nam
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXTS)
 def test_a_value_is_refused_or_stays_one_argument(field: str, text: str) -> None:
     for hostile in (text, f"/{text}", f"{HARMLESS}{text}") if field in ("path", "rewrite") else (text,):
