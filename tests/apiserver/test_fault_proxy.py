@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -170,6 +171,19 @@ async def test_one_request_is_held_and_let_go(
         await _make(through, namespace, "other")
         await _make(client, namespace, "late")
         assert await held.let_go() == 409
+
+
+async def test_no_watch_outlives_the_proxy(apiserver: ApiServer, namespace: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(apiserver.proxy())
+        client = await KubeClient.from_kubeconfig(apiserver.kubeconfig(through=proxy), timeout=1.0)
+        stack.push_async_callback(client.close)
+        listing = await client.list(CONFIG_MAPS, namespace=namespace)
+        stream: Any = client.watch(CONFIG_MAPS, namespace=namespace, resource_version=listing.resource_version)
+        await stack.enter_async_context(contextlib.aclosing(stream))
+        await anext(stream)  # it stands
+    del proxy, stack
+    gc.collect()  # what is left of a handler would complain here, and fail this test
 
 
 async def _make(client: KubeClient, namespace: str, name: str) -> None:

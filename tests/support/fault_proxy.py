@@ -166,6 +166,7 @@ class FaultProxy:
         self._holds: list[Held] = []
         self._standing: set[_Standing] = set()
         self._transports: set[asyncio.Transport] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
 
     @property
     def port(self) -> int:
@@ -185,6 +186,11 @@ class FaultProxy:
         for rule in self._rules:
             rule.over.set()
         await self._close()
+        # aiohttp wakes nobody who reads from a session that is closed, and forgets the tasks of connections that are.
+        handlers = tuple(self._handlers)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
         await self._session.close()
         await asyncio.sleep(_CLOSING)
 
@@ -252,7 +258,10 @@ class FaultProxy:
         assert isinstance(transport, asyncio.Transport)
         user = user_of(request.headers.get("Authorization", ""), self._tokens)
         asked = parse_request(user, request.method, request.path, request.query)
+        handler = asyncio.current_task()
+        assert handler is not None
         self._transports.add(transport)
+        self._handlers.add(handler)
         try:
             return await self._answer(request, asked, transport)
         except (aiohttp.ClientError, ConnectionError):
@@ -261,6 +270,7 @@ class FaultProxy:
             return web.Response()
         finally:
             self._transports.discard(transport)
+            self._handlers.discard(handler)
 
     async def _answer(
         self, request: web.BaseRequest, asked: ApiRequest, transport: asyncio.Transport
