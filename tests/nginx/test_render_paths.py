@@ -7,15 +7,24 @@ from tests.support.backend import running_backend
 from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
 from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
-from wsroute.dataplane.ir import PathMatch, RouteRef
+from wsroute.dataplane.ir import Location, PathMatch, RouteRef
+from wsroute.nginx.views import MANY_PREFIXES
+
+FEW: list[Location] = []
+MANY = [location(f"/other/{number}") for number in range(MANY_PREFIXES)]
+"""What stands beside the paths of a test, so that they are written in one way, or in the other."""
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("data_plane")]
 
 
-async def test_a_prefix_takes_whole_path_elements() -> None:
+@pytest.mark.parametrize("others", [FEW, MANY], ids=["few", "many"])
+async def test_a_prefix_takes_whole_path_elements(others: list[Location]) -> None:
     [port] = free_ports(1)
     async with running_backend() as backend:
-        with running_nginx(configuration(port=port, upstreams=[upstream(backend.endpoint())])) as nginx:
+        one = configuration(
+            port=port, upstreams=[upstream(backend.endpoint())], servers=[server(location("/ws"), *others)]
+        )
+        with running_nginx(one) as nginx:
             for path in ("/ws", "/ws/", "/ws/a", "/ws/a/b?c", "/ws?a=b", "//ws", "/%77s"):
                 assert (await shake(port, path)).status == 101, path
                 assert backend.last.path == path, "the URI goes through as the client wrote it"
@@ -36,10 +45,16 @@ async def test_everything_else_is_404_whatever_the_method() -> None:
         assert nginx.error_log() == ""
 
 
-async def test_the_longest_path_wins_and_an_exact_one_before_it() -> None:
+@pytest.mark.parametrize("others", [FEW, MANY], ids=["few", "many"])
+async def test_the_longest_path_wins_and_an_exact_one_before_it(others: list[Location]) -> None:
     [port] = free_ports(1)
-    async with running_backend() as everything, running_backend() as below, running_backend() as exact:
-        names = {"all": everything, "below": below, "exact": exact}
+    async with (
+        running_backend() as everything,
+        running_backend() as below,
+        running_backend() as exact,
+        running_backend() as deeper,
+    ):
+        names = {"all": everything, "below": below, "exact": exact, "deeper": deeper, "team-a_chat_0": everything}
         several = configuration(
             port=port,
             upstreams=[upstream(backend.endpoint(), name=name) for name, backend in names.items()],
@@ -48,6 +63,8 @@ async def test_the_longest_path_wins_and_an_exact_one_before_it() -> None:
                     location("/", proxy("all")),
                     location("/ws", proxy("exact"), match=PathMatch.EXACT),
                     location("/ws", proxy("below")),
+                    location("/ws/a/b", proxy("deeper")),
+                    *others,
                 )
             ],
         )
@@ -59,6 +76,9 @@ async def test_the_longest_path_wins_and_an_exact_one_before_it() -> None:
                 "/ws": exact,
                 "/ws/": below,
                 "/ws/a": below,
+                "/ws/a/bc": below,
+                "/ws/a/b": deeper,
+                "/ws/a/b/c": deeper,
             }.items():
                 assert (await shake(port, path)).status == 101
                 assert expected.requests, path
@@ -82,6 +102,7 @@ async def test_the_longest_path_wins_and_an_exact_one_before_it() -> None:
         ("/", "/new", "/a", "/new/a"),
         ("/v1.0", "/new", "/v1.0/a", "/new/a"),
         ("/a+b(c)", "/new", "/a+b(c)/d", "/new/d"),
+        ("/a+b(c)", "/", "/a+b(c)", "/"),
         # Decoded by nginx, and encoded again: never a line break, a second query or a blank in the request line.
         ("/ws", "/", "/ws/a%0d%0aX-Evil:%201", "/a%0D%0AX-Evil:%201"),
         ("/ws", "/new", "/ws/a%0ab/c", "/new/a%0Ab/c"),
@@ -96,14 +117,16 @@ async def test_the_longest_path_wins_and_an_exact_one_before_it() -> None:
         ("/ws", "/", "/ws/%24host", "/$host"),
     ],
 )
-@pytest.mark.parametrize("websocket_only", [True, False])
-async def test_a_prefix_is_rewritten(path: str, rewrite: str, asked: str, expected: str, websocket_only: bool) -> None:
+@pytest.mark.parametrize(("websocket_only", "others"), [(True, FEW), (False, MANY)], ids=["few", "many"])
+async def test_a_prefix_is_rewritten(
+    path: str, rewrite: str, asked: str, expected: str, websocket_only: bool, others: list[Location]
+) -> None:
     [port] = free_ports(1)
     async with running_backend() as backend:
         rewriting = configuration(
             port=port,
             upstreams=[upstream(backend.endpoint())],
-            servers=[server(location(path, proxy(rewrite_prefix=rewrite, websocket_only=websocket_only)))],
+            servers=[server(location(path, proxy(rewrite_prefix=rewrite, websocket_only=websocket_only)), *others)],
         )
         with running_nginx(rewriting) as nginx:
             assert (await shake(port, asked)).status == 101

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef
+from wsroute.nginx.views import in_order
 
 _LOCATION: Final = "        # "
 """What the line above each route's location begins with, and no other line of a server."""
@@ -72,7 +73,7 @@ class LineMap:
         upstreams, servers = self._configuration.upstreams, self._configuration.servers
         if index < len(upstreams):
             return self._users(upstreams[index].name)
-        locations = servers[index - len(upstreams)].locations
+        locations = in_order(servers[index - len(upstreams)].locations)
         lines = self._blocks[index].split("\n")
         heads = [number for number, text in enumerate(lines, start=1) if text.startswith(_LOCATION)]
         above = sum(number <= line for number in heads)

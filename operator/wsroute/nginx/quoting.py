@@ -182,6 +182,21 @@ class RegexLiteral(Emitted):
 
 
 @final
+class PathPattern(Emitted):
+    """The regular expression of a ``location`` for a path and all below it: ``/ws``, ``/ws/``, ``/ws/a``, no ``/wsx``.
+
+    It ends in ``\\z``, because ``$`` would match before a line break, too.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: str) -> Self:
+        _path_fault(_printable(value, "A path"), "A path")
+        pattern = rf"^{RegexLiteral(value)}(/|\z)"
+        return str.__new__(cls, _fitting(pattern if _BARE_PATH.fullmatch(value) else f'"{pattern}"', "A path"))
+
+
+@final
 class RewriteTarget(Emitted):
     """The new path of a ``rewrite``, or its beginning, or nothing; stands *inside* double quotes.
 

@@ -320,7 +320,7 @@ async def test_a_route_that_nginx_refuses_is_logged_and_counted_once_and_stands_
     await scene.until_settled()
     config_map = scene.cluster.find(CONFIG_MAPS, "shared-nginx", namespace=SYSTEM)
     version = config_map["metadata"]["annotations"][names.VERSION_ANNOTATION]
-    line = config_map["data"]["nginx.conf"].split("\n").index("        location = /ws {") + 1
+    line = config_map["data"]["nginx.conf"].split("\n").index(r"        location ~ ^/ws(/|\z) {") + 1
     words = f'nginx: [emerg] invalid "/ws" in /etc/wsroute/{version}.conf:{line}'
     failure = Failure(version, "test", words)
     said = Acknowledgement("", 4, 0, "1.31.3", ipv6=True, failure=failure)

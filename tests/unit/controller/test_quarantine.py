@@ -28,10 +28,10 @@ from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, Bundle, BundleError
 from wsroute.graph.model import GraphSettings
 from wsroute.nginx import views
-from wsroute.nginx.quoting import EmitError, Identifier, LocationPath
+from wsroute.nginx.quoting import EmitError, Identifier, PathPattern
 
 SETTINGS = GraphSettings()
-_LOCATION = re.compile(r"        location (?:= )?(?:\^~ )?(\S+) \{")
+_LOCATION = re.compile(r"        location ~ \^(\S+)\(/\|\\z\) \{")
 
 
 def words(text: str, version: str) -> Failure | None:
@@ -539,7 +539,7 @@ def test_what_cannot_even_be_written_down_holds_up_nobody(
 ) -> None:
     """The emitters refuse a value that the API let through."""
     here = scene("old")
-    emitter = LocationPath if everywhere else Identifier
+    emitter = PathPattern if everywhere else Identifier
 
     def refuse(value: str) -> object:
         if "odd" in value:

@@ -25,6 +25,7 @@ def test_hosts(host: str) -> None:
 @given(accepted(values.PATH))
 def test_paths(path: str) -> None:
     quoting.LocationPath(path)
+    quoting.PathPattern(path)
     quoting.RegexLiteral(path)
     quoting.RewriteTarget(path)
 

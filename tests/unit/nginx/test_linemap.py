@@ -40,7 +40,7 @@ def test_a_line_in_a_location_is_its_routes_alone() -> None:
     found = rendered(shared())
     lines = found.text.split("\n")
     told = owners(found)
-    for word, route in (("X-Team", ONE), ('rewrite "', ONE), ("location = /b {", TWO), ("/c/", THREE)):
+    for word, route in (("X-Team", ONE), ('rewrite "', ONE), (r"location ~ ^/b(/|\z) {", TWO), ("^/c(", THREE)):
         numbers = [number for number, line in enumerate(lines) if word in line]
         assert numbers
         assert all(told[number] == (route,) for number in numbers)

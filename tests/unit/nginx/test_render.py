@@ -1,6 +1,8 @@
 """What the renderer promises about whole files: the same bytes, small differences, no half-truths."""
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from wsroute.dataplane.ir import (
     Configuration,
     Endpoint,
     Listener,
+    Location,
     PathMatch,
     RefusalReason,
     Refuse,
@@ -22,6 +25,7 @@ from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.quoting import EmitError
 from wsroute.nginx.render import VERSION_LENGTH, bootstrap, render
 from wsroute.nginx.sizes import hash_size, zone_kibibytes
+from wsroute.nginx.views import MANY_PREFIXES
 
 
 def text(given: Configuration, memo: RenderMemo | None = None) -> str:
@@ -162,14 +166,25 @@ def test_what_contradicts_itself_is_refused(given: Configuration, sentence: str,
     assert caught.value.route == blamed
 
 
-def test_an_exact_path_replaces_the_prefixes_own() -> None:
-    rendered = text(
-        configuration(
-            servers=[server(location("/ws", match=PathMatch.EXACT, action=proxy(websocket_only=False)), location())]
-        )
-    )
-    assert rendered.count("location = /ws {") == 1
-    assert rendered.count("location ^~ /ws/ {") == 1
+PLACES = (location("/"), location("/ws"), location("/ws", match=PathMatch.EXACT), location("/ws/a"), location("/w.+"))
+
+
+def places(locations: Sequence[Location]) -> list[str]:
+    rendered = text(configuration(servers=[server(*locations)]))
+    return re.findall(r"^        location (.*) \{$", rendered.partition("server_name ")[2], re.MULTILINE)
+
+
+def test_each_path_is_one_location_and_longer_ones_go_first() -> None:
+    assert places(PLACES) == [r"~ ^/ws/a(/|\z)", r"~ ^/w\.\+(/|\z)", "= /ws", r"~ ^/ws(/|\z)", "/"]
+
+
+def test_many_paths_of_a_host_are_no_expressions() -> None:
+    others = [location(f"/{number}") for number in range(MANY_PREFIXES - len(PLACES) + 1)]
+    assert not any(place.startswith("^~") for place in places([*PLACES, *others]))
+    found = places([*PLACES, *others, location("/x")])
+    assert not any(place.startswith("~") for place in found)
+    assert found[:6] == ["= /ws/a", "^~ /ws/a/", "= /w.+", "^~ /w.+/", "= /ws", "^~ /ws/"]
+    assert found[-1] == "/"
 
 
 def test_what_nginx_would_count_differently_is_never_written() -> None:
