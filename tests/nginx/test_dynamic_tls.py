@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,6 +14,7 @@ from tests.support.backend import running_backend
 from tests.support.certificates import put
 from tests.support.configurations import HOST
 from tests.support.handshake import echo
+from tests.support.hello import raw_shown
 from tests.support.nginx_runner import Nginx
 from tests.support.ports import free_ports
 from wsroute.cluster.certificates import Certificate
@@ -86,55 +86,16 @@ def is_told(path: Path) -> bool:
 async def test_names_that_are_none_get_what_everybody_else_gets() -> None:
     [port] = free_ports(1)
     fallback, own = AUTHORITY.issue("fallback.example.net").certificate(), AUTHORITY.issue(HOST).certificate()
+    anybody = AUTHORITY.trusting(verify=False)
     async with running_backend() as backend:
         with running_tls(listening(backend, {port: tls_of(fallback, own)}), fallback, own) as nginx:
             for name in (
                 "*", "x" * 250, "a..b", "__proto__", "constructor", "*.example.com", f"{HOST}.", f"wss {HOST}",
                 f"{HOST}|l1", "../../etc/passwd", "a\tb",
             ):  # fmt: skip
-                assert await raw_shown(port, name) == der(fallback), name
-            assert await raw_shown(port, HOST.upper()) == der(own)
+                assert raw_shown(port, name.encode(), anybody) == der(fallback), name
+            assert raw_shown(port, HOST.upper().encode(), anybody) == der(own)
             assert json.loads(nginx.ask_admin("/table")[1])["live"]
-
-
-async def raw_shown(port: int, name: str) -> bytes:
-    """The certificate for a name that no client would ask for: Python refuses some, and so it is patched in."""
-    context = AUTHORITY.trusting(verify=False)
-    placeholder = "".join("." if number % 60 == 59 else "z" for number in range(len(name)))
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    # TLS 1.2 hashes the hello as it was sent, so the handshake can't end; the certificate comes before that.
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    client = context.wrap_bio(incoming, outgoing, server_hostname=placeholder)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    hello = outgoing.read()
-    before, after = (b"\0" + len(text).to_bytes(2) + text.encode() for text in (placeholder, name))  # RFC 6066, 3
-    assert hello.count(before) == 1
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(hello.replace(before, after))
-        received = b""
-        while (found := certificate_in(received)) is None:
-            more = connection.recv(65536)
-            assert more, received
-            received += more
-    return found
-
-
-def certificate_in(records: bytes) -> bytes | None:
-    """The first certificate of a TLS 1.2 server's answer, None while it is not whole."""
-    stream = b""
-    while len(records) >= 5:
-        length = int.from_bytes(records[3:5])
-        stream, records = stream + records[5 : 5 + length], records[5 + length :]
-    while len(stream) >= 4:
-        length = int.from_bytes(stream[1:4])
-        if len(stream) < 4 + length:
-            return None
-        if stream[0] == 11:
-            body = stream[4 : 4 + length]
-            return body[6 : 6 + int.from_bytes(body[3:6])]
-        stream = stream[4 + length :]
-    return None
 
 
 async def test_a_table_that_says_nothing_of_certificates_refuses_every_handshake() -> None:

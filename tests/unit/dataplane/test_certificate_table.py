@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import tables as make
+from tests.support.certificate_model import looked_up
 from wsroute.dataplane.certificate_table import certificate_records
-from wsroute.dataplane.certificates import NO_CERTIFICATES, Files, ListenerTls, ServedCertificate, files_for
+from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls, ServedCertificate, files_for
 from wsroute.dataplane.dictionary import canonical, diff, entries
 from wsroute.dataplane.shards import ShardError, certificate_line, parse_certificate, parse_certificates
 from wsroute.dataplane.table import CertificateRecord, Table
@@ -36,21 +37,13 @@ def table_of(records: tuple[CertificateRecord, ...]) -> Table:
     return Table(whole.hosts, whole.groups, records)
 
 
-def look_up(found: dict[str, str], listener: str, name: str) -> Files:
-    """As nginx's side does it (nginx/njs/certificate.js)."""
-    for asked in (name, f"*.{name.partition('.')[2]}", "*"):
-        if f"c{listener} {asked}" in found:
-            return tuple(found[f"c{listener} {asked}"].split(" "))
-    return ()
-
-
 @given(listeners)
 def test_each_name_gets_on_each_listener_what_the_static_data_plane_gives_it(tls: dict[str, ListenerTls]) -> None:
     found = entries(table_of(certificate_records(tls)))
     for listener, own in tls.items():
         for name in ("a.example.com", "b.example.com", "x.example.com", "x.b.example.com", "example.com", "x.test"):
-            assert look_up(found, listener, name) == files_for(own, name)
-    assert all(look_up(found, "other", name) == () for name in NAMES)
+            assert looked_up(found, listener, name.encode()) == files_for(own, name)
+    assert all(looked_up(found, "other", name.encode()) == () for name in NAMES)
 
 
 @given(listeners)

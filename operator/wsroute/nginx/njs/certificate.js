@@ -1,6 +1,6 @@
 // Which certificate a client is shown: nginx asks once for each TLS handshake, with the name in it (SNI).
 
-const NAME = /^[a-z0-9.-]{1,253}$(?!\n)/;
+const NAME = /^[A-Za-z0-9.-]{1,253}$(?!\n)/;
 const FILES = /^[0-9a-f]{64}(?: [0-9a-f]{64})?$(?!\n)/;
 
 // The name of a file, or nothing where there is no certificate: then the handshake is refused. Of a pair the other file
@@ -24,8 +24,9 @@ function findCertificate(listener, asked) {
         return undefined;
     }
     const stem = generation + 'c' + listener + ' ';
-    const name = asked === undefined ? '' : asked.toLowerCase();
-    if (NAME.test(name)) {
+    // Looked at as it came: there are other signs that become a letter in lower case, the one for Kelvin a k.
+    if (asked !== undefined && NAME.test(asked)) {
+        const name = asked.toLowerCase();
         const own = table.get(stem + name);
         if (own !== undefined) {
             return own;
