@@ -50,6 +50,8 @@ class Watch:
             yield
         finally:
             task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def look(self) -> None:
         """Note processes and memory now."""

@@ -205,6 +205,7 @@ async def test_told_to_end_it_gives_the_lease_back_and_ends_in_order(world: Worl
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     assert await world.held_by("")
 
 

@@ -27,7 +27,9 @@ async def test_the_leader_is_deleted_in_the_middle_of_fifty_applies(stack: Stack
     await eventually(all_are_served, within=120, every=0.5)
     for number in range(50):
         await stack.condition(f"route-{number:02}", "Ready")
+    assert not watching.done(), "it has not seen all that was written"
     watching.cancel()
+    await asyncio.wait([watching])
     now = await stack.client.get(LEASES, namespace=NAMESPACE, name="wsroute-operator")
     assert now["spec"]["holderIdentity"] != lease["spec"]["holderIdentity"]
     # A version names its bytes: whoever wrote it, and however often, they were the same.
@@ -36,10 +38,12 @@ async def test_the_leader_is_deleted_in_the_middle_of_fifty_applies(stack: Stack
 
 
 async def record(stack: Stack, since: str, written: dict[str, set[str]]) -> None:
-    """Note which bytes were written under which version."""
+    """Note which bytes were written under which version, until cancelled."""
     names = {f"{BALANCER}-nginx", f"{BALANCER}-nginx-next"}
-    async for event in stack.client.watch(CONFIG_MAPS, namespace=NAMESPACE, resource_version=since):
-        if event.type in ("ADDED", "MODIFIED") and event.object["metadata"]["name"] in names:
-            annotations = event.object["metadata"]["annotations"]
-            content = str(event.object.get("data")) + str(event.object.get("binaryData"))
-            written[annotations["wsroute.dev/version"]].add(content)
+    while True:
+        async for event in stack.client.watch(CONFIG_MAPS, namespace=NAMESPACE, resource_version=since):
+            since = event.object["metadata"]["resourceVersion"]
+            if event.type in ("ADDED", "MODIFIED") and event.object["metadata"]["name"] in names:
+                annotations = event.object["metadata"]["annotations"]
+                content = str(event.object.get("data")) + str(event.object.get("binaryData"))
+                written[annotations["wsroute.dev/version"]].add(content)

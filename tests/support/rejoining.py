@@ -55,12 +55,19 @@ class Rejoiner:
     async def _join(self, again: Callable[[], Any]) -> ClientConnection:
         while True:
             try:
-                connection = await held_socket(again(), host=self.host, path=PATH)
-                await echo(connection, "back")
-                return connection
+                return await self._try(again)
             except (OSError, EOFError, WebSocketException, AssertionError) as error:
                 self.failures.append(repr(error))
                 await asyncio.sleep(PAUSE)
+
+    async def _try(self, again: Callable[[], Any]) -> ClientConnection:
+        connection = await held_socket(again(), host=self.host, path=PATH)
+        try:
+            await echo(connection, "back")
+        except BaseException:
+            connection.transport.abort()
+            raise
+        return connection
 
 
 @dataclass(slots=True)
