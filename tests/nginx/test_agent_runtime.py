@@ -128,16 +128,16 @@ async def test_a_lower_epoch_is_followed_once_it_has_stood_for_long(
     pod: BalancerPod, cluster: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a raised annotation, or a Lease that was deleted, does not stop a pod for ever."""
-    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 2.0)
+    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 4.0)
     async with running_agent(pod, cluster):
         await cluster.until_acknowledged(cluster.main(0, epoch=99))
         began = asyncio.get_running_loop().time()
         cluster.main(1, epoch=1)
         last = cluster.main(2, epoch=1)
         await cluster.until_acknowledged(last)
-        assert asyncio.get_running_loop().time() - began >= 2.0
+        assert asyncio.get_running_loop().time() - began >= 4.0
         # From now on the lower epoch is what counts.
-        await cluster.until_acknowledged(cluster.main(3, epoch=2), seconds=1.5)
+        await cluster.until_acknowledged(cluster.main(3, epoch=2), seconds=3.5)
 
 
 @pytest.mark.parametrize("damage", ["digest", "version"])

@@ -198,14 +198,14 @@ async def test_loads_lose_no_handshake(pod: BalancerPod, backend: Backend) -> No
 @pytest.mark.parametrize("shell", [*SHELLS, ("bash", "--posix")], ids=lambda shell: Path(shell[0]).name)
 async def test_sigterm_serves_for_a_while_and_then_waits_for_sockets(shell: tuple[str, ...], backend: Backend) -> None:
     [port] = free_ports(1)
-    with balancer_pod(shell=shell, delay="1") as pod:
+    with balancer_pod(shell=shell, delay="3") as pod:
         await load(pod, port, backend)
         async with opened(port) as client:
             pod.process.send_signal(signal.SIGTERM)
-            await until(lambda: "told to end" in pod.words(), seconds=0.5, what="for the script to hear it")
+            await until(lambda: "told to end" in pod.words(), what="for the script to hear it")
             assert await answers(port)
             await load(pod, port, backend, 1)
-            await until_it_answers(port, seconds=5, expected=False)
+            await until_it_answers(port, seconds=10, expected=False)
             await echo(client, "after the listeners were closed")
             assert pod.process.poll() is None
         assert await asyncio.to_thread(pod.process.wait, 10) == 0

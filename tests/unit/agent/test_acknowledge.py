@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+import pytest
+
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import until
 from wsroute.agent.acknowledge import COALESCE, REFRESH, SOCKETS, Acknowledger, Sent, due
@@ -59,22 +61,24 @@ async def test_it_applies_its_own_key() -> None:
         assert json.loads(body["data"]["shared-abc"])["version"] == ONE.version
 
 
-async def test_a_new_version_does_not_wait_for_the_last_one_s_second() -> None:
+async def test_a_new_version_does_not_wait_for_the_last_one_s_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsroute.agent.acknowledge.COALESCE", 60.0)
     cluster = FakeCluster()
     async with acknowledging(cluster) as (acknowledger, attempts):
         for number in range(3):
             acknowledger.update(replace(ONE, version=f"{number:012x}"))
-            await until(lambda number=number: len(attempts) == number + 1, seconds=0.5)  # type: ignore[misc]
+            await until(lambda number=number: len(attempts) == number + 1)  # type: ignore[misc]
 
 
-async def test_a_pushed_table_is_told_at_once_after_a_quiet_second() -> None:
+async def test_a_pushed_table_is_told_at_once_after_a_quiet_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsroute.agent.acknowledge.COALESCE", 60.0)
     cluster = FakeCluster()
     async with acknowledging(cluster) as (acknowledger, attempts):
         acknowledger.update(ONE)
         await until(lambda: len(attempts) == 1)
-        acknowledger._sent = Sent(ONE, at=time.monotonic() - COALESCE)
+        acknowledger._sent = Sent(ONE, at=time.monotonic() - 60.0)
         acknowledger.update(replace(ONE, table=7))
-        await until(lambda: len(attempts) == 2, seconds=0.5)
+        await until(lambda: len(attempts) == 2)
 
 
 async def test_it_gets_through_once_the_server_is_back() -> None:
