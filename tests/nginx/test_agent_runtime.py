@@ -324,7 +324,9 @@ async def test_at_the_end_of_its_pod_an_agent_stays_until_nginx_has_ended_and_sa
                 cluster.main(1)
                 await echo(client, "still here")
                 assert not task.done()
-                assert await sample(page, "wsroute_agent_leaving") == 1
+                async with asyncio.timeout(5):
+                    while await sample(page, "wsroute_agent_leaving") != 1:  # noqa: ASYNC110 (it looks by itself)
+                        await asyncio.sleep(0.01)
                 left = await sample(page, "wsroute_agent_leaving_until_timestamp_seconds") - time.time()
                 assert 0 < left < 4
                 await closed(client)

@@ -1,12 +1,13 @@
 """When the drainer looks at the old workers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
 
+from tests.support.clock import jumping
 from tests.support.waiting import until
 from wsroute.agent.drain import Terms
 from wsroute.agent.drainer import CROWDED, LOOK, UNSETTLED, Drainer
@@ -22,51 +23,67 @@ class Looks:
         self.at: list[float] = []
 
     async def survey(self) -> tuple[OldWorker, ...]:
-        self.at.append(time.monotonic())
+        self.at.append(now())
         return ()
 
 
-@pytest.fixture
-def looks() -> Looks:
-    return Looks()
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
-@pytest.fixture
-async def drainer(looks: Looks) -> AsyncIterator[Drainer]:
-    """One that runs, and has looked once: on its own it would look again only after a long while."""
-    made = Drainer(cast("Applier", looks), AgentMetrics(), pod="me", changed=lambda: None)
-    task = asyncio.create_task(made.run())
+@asynccontextmanager
+async def draining(looks: Looks) -> AsyncIterator[Drainer]:
+    """One that runs, and has looked once: on its own it looks again only after a long while."""
+    drainer = Drainer(cast("Applier", looks), AgentMetrics(), pod="me", changed=lambda: None)
+    task = asyncio.create_task(drainer.run())
     await until(lambda: bool(looks.at), what="for the first look")
-    yield made
-    task.cancel()
+    try:
+        yield drainer
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
-async def test_after_a_reload_it_looks_once_that_has_settled(drainer: Drainer, looks: Looks) -> None:
-    reloaded = time.monotonic()
-    drainer.reloaded(sockets=1)
-    assert drainer.draining is not None
-    assert drainer.draining.generations == 1, "what is told does not wait for the look"
-    await until(lambda: len(looks.at) == 2, what="for the look after the reload")
-    assert UNSETTLED <= looks.at[1] - reloaded < LOOK
+@jumping
+async def test_while_nothing_happens_it_looks_from_time_to_time() -> None:
+    looks = Looks()
+    async with draining(looks):
+        await asyncio.sleep(3.5 * LOOK)
+        assert looks.at == pytest.approx([0, LOOK, 2 * LOOK, 3 * LOOK])
 
 
-async def test_reloads_in_quick_succession_put_the_look_off_but_not_for_ever(drainer: Drainer, looks: Looks) -> None:
-    first = time.monotonic()
-
-    def reloads_go_on() -> bool:
+@jumping
+async def test_after_a_reload_it_looks_once_that_has_settled() -> None:
+    looks = Looks()
+    async with draining(looks) as drainer:
+        reloaded = now()
         drainer.reloaded(sockets=1)
-        return len(looks.at) == 2
+        assert drainer.draining is not None
+        assert drainer.draining.generations == 1, "what is told does not wait for the look"
+        await asyncio.sleep(LOOK / 2)
+        assert looks.at[1:] == pytest.approx([reloaded + UNSETTLED])
 
-    await until(reloads_go_on, what="for a look between two reloads")
-    assert CROWDED <= looks.at[1] - first < LOOK
+
+@jumping
+async def test_reloads_in_quick_succession_put_the_look_off_but_not_for_ever() -> None:
+    looks = Looks()
+    async with draining(looks) as drainer:
+        first = now()
+        while len(looks.at) < 2:
+            drainer.reloaded(sockets=1)
+            await asyncio.sleep(UNSETTLED / 10)
+        assert looks.at[1:] == pytest.approx([first + CROWDED])
 
 
-async def test_other_terms_are_looked_after_at_once(drainer: Drainer, looks: Looks) -> None:
-    drainer.reloaded(sockets=1)
-    followed = time.monotonic()
-    drainer.follow(Terms(generations=1, timeout=60.0))
-    await until(lambda: len(looks.at) == 2, what="for the look at the new terms")
-    assert looks.at[1] - followed < UNSETTLED
+@jumping
+async def test_other_terms_are_looked_after_at_once() -> None:
+    looks = Looks()
+    async with draining(looks) as drainer:
+        drainer.reloaded(sockets=1)
+        followed = now()
+        drainer.follow(Terms(generations=1, timeout=60.0))
+        await asyncio.sleep(UNSETTLED / 2)
+        assert looks.at[1:] == pytest.approx([followed])
 
 
 class Crowd(Looks):
@@ -85,6 +102,7 @@ class Crowd(Looks):
         return 3
 
 
+@jumping
 async def test_in_a_pod_that_is_ending_it_only_looks() -> None:
     crowd, told = Crowd(), asyncio.Event()
     drainer = Drainer(cast("Applier", crowd), AgentMetrics(), pod="me", changed=told.set)
@@ -99,3 +117,4 @@ async def test_in_a_pod_that_is_ending_it_only_looks() -> None:
     await until(lambda: len(crowd.at) == 2, what="for the next look")
     assert crowd.retired == []
     task.cancel()
+    await asyncio.wait([task])
