@@ -39,7 +39,7 @@ class Drainer:
         self._only_looks = False
         self._rested_since = float("-inf")
         self._due = float("-inf")
-        """When to look next, on the monotonic clock."""
+        """When to look next, on the loop's clock."""
         self._unseen_since: float | None = None
         """When nginx was reloaded for the first time since the last look."""
         self._rescheduled = asyncio.Event()
@@ -49,7 +49,7 @@ class Drainer:
         """These terms count from now on."""
         if terms != self._terms and not self._only_looks:
             self._terms = terms
-            self._look_at(time.monotonic())
+            self._look_at(_now())
 
     def only_look(self) -> None:
         """End no worker any more: the pod is ending, and nginx's script does that."""
@@ -59,7 +59,7 @@ class Drainer:
     def reloaded(self, *, sockets: int) -> None:
         """nginx has loaded a version. ``sockets`` is what the pod had before."""
         self.draining = one_more(self.draining or NOT_DRAINING, sockets=sockets, now=time.time())
-        now = time.monotonic()
+        now = _now()
         if self._unseen_since is None:
             self._unseen_since = now
         # Reloads in quick succession put the look off, but not for ever.
@@ -78,14 +78,14 @@ class Drainer:
                     self._tell(NOT_DRAINING)
                 pause = UNSETTLED
             # Meanwhile there may have been a reload, or other terms.
-            self._due = min(self._due, time.monotonic() + pause)
+            self._due = min(self._due, _now() + pause)
 
     def _look_at(self, due: float) -> None:
         self._due = due
         self._rescheduled.set()
 
     async def _until_due(self) -> None:
-        while (ahead := self._due - time.monotonic()) > 0:
+        while (ahead := self._due - _now()) > 0:
             self._rescheduled.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ahead):
@@ -95,7 +95,7 @@ class Drainer:
         """Look once, and end at most one worker; gives the seconds until the next look."""
         workers = await self._applier.survey()
         self._tell(describe(workers, now=time.time(), before=self.draining or NOT_DRAINING))
-        decision = decide(workers, self._terms, stagger=self._stagger, rested=time.monotonic() - self._rested_since)
+        decision = decide(workers, self._terms, stagger=self._stagger, rested=_now() - self._rested_since)
         match decision:
             case Retire():
                 # At once the next one, should that be due; a worker that is no more is looked for less eagerly.
@@ -114,7 +114,7 @@ class Drainer:
         """End a worker; false when it had ended by itself."""
         worker, why = decision.worker, decision.why
         closed = await self._applier.retire(worker.pid)
-        self._rested_since = time.monotonic()
+        self._rested_since = _now()
         if closed is None:
             return False
         self._metrics.retired(why, sockets=closed)
@@ -132,3 +132,7 @@ class Drainer:
         if found != self.draining:
             self.draining = found
             self._changed()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
