@@ -1,5 +1,9 @@
 """One real cluster for the whole run, wsroute installed on it as `make demo` does it, a namespace for each test.
 
+The balancer has the data plane that is shipped, Dynamic. Tests that look into the other one's nginx.conf, or wait for
+its reloads, are marked ``STATIC``; those of what every balancer must do ``BOTH``. Each test finds its own in force,
+whatever those before it have left.
+
 With ``CLUSTER=current`` it is the one that KUBECONFIG names; tests that are about the local cluster are left out then.
 """
 
@@ -21,8 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-DATA_PLANE = os.environ.get("WSROUTE_TEST_DATA_PLANE", "Static")
-"""The balancer's, for tests that don't say which. Some look into its nginx.conf, and so need Static."""
+SHIPPED = "Dynamic"
+STATIC = pytest.mark.parametrize("data_plane", ["Static"], indirect=True)
+BOTH = pytest.mark.parametrize("data_plane", ["Static", SHIPPED], indirect=True)
 
 CURRENT = os.environ.get("CLUSTER") == "current"
 
@@ -53,7 +58,17 @@ def installed(cluster: api.CurrentCluster, images: Mapping[str, str]) -> api.Cur
 
 def settle(cluster: api.CurrentCluster) -> None:
     """Give a balancer that was just applied as it is shipped what most tests expect of it; wait until it is ready."""
-    install.unburden(cluster, DATA_PLANE)
+    install.unburden(cluster, SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def data_plane(installed: api.CurrentCluster, request: pytest.FixtureRequest) -> str:
+    """The balancer's, in force on all of its pods."""
+    plane: str = getattr(request, "param", SHIPPED)
+    install.set_data_plane(installed, plane)
+    programmed = ("wait", "--for=condition=Programmed", "--timeout=120s", f"wsb/{install.BALANCER}")
+    installed.kubectl("-n", install.NAMESPACE, *programmed, timeout=150)
+    return plane
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +96,7 @@ def other_namespace(installed: api.CurrentCluster) -> Iterator[str]:
 
 
 @pytest.fixture
-async def stack(installed: api.CurrentCluster, images: Mapping[str, str]) -> AsyncIterator[Stack]:
+async def stack(installed: api.CurrentCluster, data_plane: str, images: Mapping[str, str]) -> AsyncIterator[Stack]:
     """wsroute and a namespace of the test's own."""
     name = admitted(installed)
     client = await KubeClient.from_kubeconfig(installed.kubeconfig)

@@ -2,7 +2,10 @@
 
 from collections import Counter
 
+from tests.cluster.conftest import BOTH
 from tests.support.stack import BalancerPod, Stack, eventually
+
+pytestmark = BOTH
 
 
 async def test_an_edited_path_moves(stack: Stack) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from localcluster.errors import ClusterError
 from localcluster.install import BALANCER, NAMESPACE
 from localcluster.paths import REPOSITORY
+from tests.cluster.conftest import STATIC
 from tests.cluster.test_wrong_routes import blocks_of
 from tests.support.stack import Stack, eventually
 from wsroute.kube.port import (
@@ -76,8 +78,10 @@ async def not_allowed(stack: Stack, name: str, *words: str) -> Json:
 
 async def pod_address(stack: Stack, name: str = "chat") -> str:
     async def look() -> str:
-        [pod] = await stack.pods_of(name)
-        return str(pod["status"]["podIP"])
+        pods = await stack.pods_of(name)
+        assert len(pods) == 1
+        assert pods[0]["status"].get("podIP"), "it has no address yet"
+        return str(pods[0]["status"]["podIP"])
 
     return await eventually(look)
 
@@ -100,6 +104,7 @@ def extra_node(stack: Stack) -> Iterator[str]:
     stack.cluster.kubectl("delete", "node", name)
 
 
+@STATIC
 async def test_hand_written_endpoints_need_the_permission_and_the_rest_holds_with_it(
     stack: Stack, extra_node: str
 ) -> None:
@@ -155,6 +160,7 @@ async def test_hand_written_endpoints_need_the_permission_and_the_rest_holds_wit
     await stack.answers(host=stack.host(), status=101)
 
 
+@STATIC
 async def test_a_forged_slice_of_a_service_with_a_selector_is_taken_back_by_its_controller(stack: Stack) -> None:
     """What the endpoint policy relies on: the controller corrects slices that bear its label."""
     await stack.backend()
@@ -255,13 +261,17 @@ async def test_without_the_right_to_list_nodes_the_operator_works_and_gets_them_
 
     async def said(words: str) -> None:
         selector = "-lapp.kubernetes.io/name=wsroute-operator"
-        assert words in await stack.kubectl("-n", NAMESPACE, "logs", selector, "--tail=-1"), f"nobody said {words}"
+        try:
+            logs = await stack.kubectl("-n", NAMESPACE, "logs", selector, "--tail=-1")
+        except ClusterError as error:  # one of the pods is starting or ending
+            raise AssertionError(str(error)) from error
+        assert words in logs, f"nobody said {words}"
 
     await grant(without)
     try:
         await stack.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/wsroute-operator")
         await stack.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/wsroute-operator", "--timeout=55s")
-        await said("There is no right to list and watch nodes")
+        await eventually(lambda: said("There is no right to list and watch nodes"), every=1)
         await stack.backend()
         await stack.route()
         await stack.condition("chat", "Ready")

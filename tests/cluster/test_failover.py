@@ -4,17 +4,18 @@ import asyncio
 from collections import defaultdict
 
 from localcluster.install import BALANCER, NAMESPACE
+from tests.cluster.conftest import STATIC
 from tests.support.stack import Stack, eventually
-from wsroute.kube.port import CONFIG_MAPS, LEASES
+from wsroute.kube.port import CONFIG_MAPS, LEASES, PODS, Json
 
 
+@STATIC
 async def test_the_leader_is_deleted_in_the_middle_of_fifty_applies(stack: Stack) -> None:
     await stack.backend()
     written: dict[str, set[str]] = defaultdict(set)
     listing = await stack.client.list(CONFIG_MAPS, namespace=NAMESPACE)
     watching = asyncio.create_task(record(stack, listing.resource_version, written))
-    lease = await stack.client.get(LEASES, namespace=NAMESPACE, name="wsroute-operator")
-    leader = lease["spec"]["holderIdentity"].partition("_")[0]
+    lease, leader = await eventually(lambda: led(stack))
     for number in range(50):
         await stack.route(f"route-{number:02}")
         if number == 25:
@@ -35,6 +36,16 @@ async def test_the_leader_is_deleted_in_the_middle_of_fifty_applies(stack: Stack
     # A version names its bytes: whoever wrote it, and however often, they were the same.
     assert written
     assert {version: digests for version, digests in written.items() if len(digests) > 1} == {}
+
+
+async def led(stack: Stack) -> tuple[Json, str]:
+    """The Lease, and the pod that holds it, which stays."""
+    lease = await stack.client.get(LEASES, namespace=NAMESPACE, name="wsroute-operator")
+    leader = lease["spec"]["holderIdentity"].partition("_")[0]
+    pods = await stack.client.list(PODS, namespace=NAMESPACE, label_selector="app.kubernetes.io/name=wsroute-operator")
+    staying = {pod["metadata"]["name"] for pod in pods.items if "deletionTimestamp" not in pod["metadata"]}
+    assert leader in staying, f"{leader!r} leads, and is none of {staying}"
+    return lease, leader
 
 
 async def record(stack: Stack, since: str, written: dict[str, set[str]]) -> None:

@@ -78,7 +78,7 @@ class System:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def system(local: Cluster) -> AsyncIterator[System]:
+async def system(local: Cluster, data_plane: str) -> AsyncIterator[System]:
     cluster = local
     client = await KubeClient.from_kubeconfig(cluster.kubeconfig)
     namespace = await asyncio.to_thread(admitted, cluster)

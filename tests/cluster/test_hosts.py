@@ -1,10 +1,12 @@
 """The host that another namespace claimed first can't be taken, by no route and in no spelling."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from localcluster.install import BALANCER, NAMESPACE
+from tests.cluster.conftest import BOTH
 from tests.support.stack import Stack, eventually
 from wsroute.kube.port import CONFIG_MAPS, ROUTES, RejectedError
 from wsroute.nginx.served import served_hosts
@@ -29,7 +31,17 @@ async def is_refused(team: Stack, name: str, words: str) -> None:
     await eventually(told)
 
 
-async def test_a_host_that_was_claimed_first_can_not_be_taken(stack: Stack, other: Stack) -> None:
+async def owners(stack: Stack, data_plane: str, host: str) -> set[str]:
+    """The namespaces whose routes are published for a host."""
+    if data_plane == "Static":
+        return {served_hosts(await stack.configuration())[host]}
+    words = [line.partition(" ") for line in (await stack.tables()).splitlines()]
+    records = [json.loads(rest) for word, _, rest in words if word == "host"]
+    return {path["route"].partition("/")[0] for each in records if each["host"] == host for path in each["paths"]}
+
+
+@BOTH
+async def test_a_host_that_was_claimed_first_can_not_be_taken(stack: Stack, other: Stack, data_plane: str) -> None:
     await other.route("older", hosts=[other.host("older")])
     await other.condition("older", "Accepted")
     await stack.backend()
@@ -40,7 +52,7 @@ async def test_a_host_that_was_claimed_first_can_not_be_taken(stack: Stack, othe
     async def is_still_ours() -> None:
         await stack.condition("chat", "Ready")
         await stack.answers(host=host, status=101)
-        assert served_hosts(await stack.configuration())[host] == stack.namespace
+        assert await owners(stack, data_plane, host) == {stack.namespace}
 
     # A new route, an older route that is edited, a wildcard.
     wildcard = f"*.{host.partition('.')[2]}"
@@ -86,7 +98,7 @@ async def test_a_host_that_was_claimed_first_can_not_be_taken(stack: Stack, othe
     await stack.route("anew", hosts=[host])
     await stack.condition("anew", "Ready")
     await stack.answers(host=host, status=101)
-    assert served_hosts(await stack.configuration())[host] == stack.namespace
+    assert await owners(stack, data_plane, host) == {stack.namespace}
     await is_refused(other, "newer", f"The host {host} belongs to another namespace")
 
 

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from localcluster.install import BALANCER, NAMESPACE
+from tests.cluster.conftest import BOTH
 from tests.support.handshake import echo
 from tests.support.prober import probing
 from tests.support.stack import BalancerPod, Stack, eventually
 from wsroute.dataplane.names import VERSION_ANNOTATION
 from wsroute.kube.port import CONFIG_MAPS, LEASES, PODS, Json
 
-SOON = 2.0
 LEASE = "wsroute-operator"
 
 
+@BOTH
 async def test_nginx_s_master_is_killed(stack: Stack) -> None:
     host = stack.host()
     await stack.backend()
@@ -43,7 +44,7 @@ async def test_nginx_s_master_is_killed(stack: Stack) -> None:
                 raise AssertionError(repr(error)) from error
             assert answer.status == 101
 
-        await eventually(serves, within=SOON)
+        await eventually(serves, within=10)
         print(f"a handshake {asyncio.get_running_loop().time() - killed:.1f} s after the kill")
         await eventually(new_master, within=10)
         await serves()
@@ -69,6 +70,7 @@ def _steal(found: Json) -> Json:
     return {**found, "metadata": {**found["metadata"], "annotations": annotations}}
 
 
+@BOTH
 @pytest.mark.parametrize("edit", [_corrupt, _steal, None], ids=["its text", "its annotation", "deleted"])
 async def test_the_version_in_force_is_edited_by_hand(stack: Stack, edit: Any) -> None:
     host, name = stack.host(), f"{BALANCER}-nginx"

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pytest
 
 from localcluster.install import BALANCER, NAMESPACE
+from tests.cluster.conftest import STATIC
 from tests.support.handshake import echo
 from tests.support.stack import Stack, eventually
 from wsroute.cluster.objects import Key
@@ -20,6 +21,8 @@ from wsroute.controller.runtime import Operator, OperatorConfig
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import BALANCERS, Json
 from wsroute.nginx.quoting import Emitted
+
+pytestmark = STATIC
 
 DIRECTIVE = "a; no_such_directive b"
 """What nginx refuses at the test, with the line."""

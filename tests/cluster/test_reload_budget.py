@@ -11,10 +11,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from localcluster import api, install
+from tests.cluster.conftest import STATIC
 from tests.support.handshake import ask, echo
 from tests.support.stack import BalancerPod, Stack, eventually
 from wsroute.dataplane.names import VERSION_ANNOTATION
 from wsroute.kube.port import BALANCERS, CONFIG_MAPS, NAMESPACES, Json
+
+pytestmark = STATIC
 
 GENERATIONS = 2
 

@@ -10,7 +10,6 @@ import pytest
 
 from localcluster import api, install
 from localcluster.errors import ClusterError
-from tests.cluster.conftest import DATA_PLANE
 from tests.support.handshake import echo
 from tests.support.stack import BalancerPod, Stack, eventually
 from wsroute.kube.port import BALANCERS, ROUTES, Json
@@ -29,12 +28,11 @@ _HOLD = (
 
 
 @pytest.fixture(autouse=True)
-def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
-    """The shared balancer as it is shipped, with its one listener; the one of most other tests afterwards."""
-    install.set_data_plane(installed, "Dynamic")
+def restored(installed: api.CurrentCluster, data_plane: str) -> Iterator[None]:
+    """What these tests change of the shared balancer is afterwards as it was before."""
     found = json.loads(installed.kubectl("-n", install.NAMESPACE, "get", "wsb", install.BALANCER, "-o", "json"))
     yield
-    patch = {"listeners": found["spec"]["listeners"], "reload": found["spec"]["reload"], "dataPlane": DATA_PLANE}
+    patch = {"listeners": found["spec"]["listeners"], "reload": found["spec"]["reload"], "dataPlane": data_plane}
     arguments = ("patch", "wsb", install.BALANCER, "--type=merge", "-p", json.dumps({"spec": patch}))
     installed.kubectl("-n", install.NAMESPACE, *arguments)
 

@@ -32,7 +32,6 @@ HELD = 64
 @pytest.fixture
 def short_grace(local: api.Cluster, images: Mapping[str, str]) -> Iterator[None]:
     """Balancer pods as they are shipped, but with a short grace period; the usual ones afterwards."""
-    install.set_data_plane(local, "Dynamic")
     install.set_grace_period(local, GRACE)
     yield
     install.install_balancer(local, images)

@@ -4,12 +4,14 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 
+from tests.cluster.conftest import BOTH, STATIC
 from tests.support.handshake import echo
 from tests.support.prober import probing
 from tests.support.stack import BalancerPod, Stack, eventually, is_ready
 from wsroute.kube.port import ROUTES
 
 
+@STATIC
 async def test_a_held_socket_survives_five_reloads(stack: Stack) -> None:
     host = stack.host()
     await stack.backend()
@@ -33,6 +35,7 @@ def path(prefix: str) -> dict[str, object]:
     return {"path": prefix, "backends": [{"service": "chat", "port": "http"}]}
 
 
+@BOTH
 async def test_a_prober_sees_no_error_while_the_backend_scales(stack: Stack) -> None:
     host = stack.host()
     await stack.backend(replicas=1, pre_stop=5)
@@ -65,6 +68,7 @@ async def handshakes_are_even(stack: Stack, balancers: list[BalancerPod], host: 
             assert max(counts.values()) - min(counts.values()) <= 3, f"{balancer.name}: {counts}"
 
 
+@BOTH
 async def test_an_only_endpoint_that_terminates_still_takes_sockets(stack: Stack) -> None:
     host = stack.host()
     await stack.backend(replicas=1, pre_stop=20, grace=40)
@@ -87,6 +91,7 @@ async def test_an_only_endpoint_that_terminates_still_takes_sockets(stack: Stack
             assert answer.headers["x-chat-pod"] == pod["metadata"]["name"]
 
 
+@BOTH
 async def test_programmed_is_never_true_too_early(stack: Stack) -> None:
     """Each time that Programmed turns true, every ready pod answers as the route says at that very instant."""
     host = stack.host()

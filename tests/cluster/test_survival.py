@@ -1,25 +1,10 @@
 """The programme of `bench/survival.py` in short: whatever changes around them, sockets stay, and nothing is left."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from bench.survival import Plan, Programme
 from bench.watching import more_processes
-from localcluster import api, install
-from tests.cluster.conftest import DATA_PLANE
 from tests.support.stack import Stack
 
 BRIEF = Plan(sockets=40, endpoint_changes=20, routes=10, edits=4, rotations=0, every=0.5, pause=0.05, seconds=0.0)
-
-
-@pytest.fixture(autouse=True)
-def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
-    """The shared balancer as it is shipped; the one of most other tests afterwards."""
-    install.set_data_plane(installed, "Dynamic")
-    install.wait_until_ready(installed)
-    yield
-    install.set_data_plane(installed, DATA_PLANE)
 
 
 async def test_forty_sockets_outlive_every_kind_of_change(stack: Stack) -> None:

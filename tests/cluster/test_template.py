@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from localcluster.install import BALANCER, NAMESPACE
+from tests.cluster.conftest import STATIC
 from tests.support.handshake import echo
 from tests.support.stack import Stack, eventually
 from tests.support.templates import example_template
 from wsroute.kube.port import BALANCERS, CONFIG_MAPS, Json
+
+pytestmark = STATIC
 
 NAME = "custom-main"
 LABELS = {"wsroute.dev/balancer": BALANCER, "wsroute.dev/role": "template"}

@@ -1,24 +1,11 @@
 """wss on the Dynamic data plane of a real cluster: a listener, a rotation, and sockets that notice neither."""
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-import pytest
-
-from localcluster import api, install
-from tests.cluster.conftest import DATA_PLANE
 from tests.cluster.test_dynamic import reloads
 from tests.support.handshake import echo, held_socket
 from tests.support.stack import Stack, eventually
 from tests.support.wss import PORT, wss
-
-
-@pytest.fixture(autouse=True, scope="module")
-def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
-    """The shared balancer as it is shipped; the one of most other tests afterwards."""
-    install.set_data_plane(installed, "Dynamic")
-    yield
-    install.set_data_plane(installed, DATA_PLANE)
 
 
 async def test_a_rotation_needs_no_reload_and_is_noticed_by_no_socket(stack: Stack) -> None:

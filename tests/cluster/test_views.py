@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,7 @@ from typing import Any
 import pytest
 
 from localcluster import api, install
-from tests.cluster.conftest import DATA_PLANE
 from tests.support.stack import Stack, eventually
-
-
-@pytest.fixture(autouse=True, scope="module")
-def dynamic(installed: api.CurrentCluster) -> Iterator[None]:
-    """The shared balancer as it is shipped; the one of most other tests afterwards."""
-    install.set_data_plane(installed, "Dynamic")
-    yield
-    install.set_data_plane(installed, DATA_PLANE)
-
 
 Plugin = Callable[..., Awaitable[tuple[int, str, str]]]
 

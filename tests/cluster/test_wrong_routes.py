@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import STATIC
 from tests.support.stack import Stack
 from wsroute.kube.port import ROUTES, RejectedError
 
@@ -106,6 +107,7 @@ async def test_what_the_schema_refuses(stack: Stack, case: str) -> None:
     assert words in str(refusal.value)
 
 
+@STATIC
 async def test_what_only_the_operator_can_tell_and_nobody_else_notices(stack: Stack) -> None:
     await stack.backend()
     await stack.route()
@@ -126,6 +128,7 @@ async def test_what_only_the_operator_can_tell_and_nobody_else_notices(stack: St
     await stack.answers(host=stack.host(), status=101)
 
 
+@STATIC
 async def test_a_host_of_another_namespace_is_refused(stack: Stack, other_namespace: str) -> None:
     await stack.backend()
     await stack.route()

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from localcluster.api import CurrentCluster
 from localcluster.install import BALANCER, NAMESPACE
 from tests.support.handshake import Answer, ask, handshake, held_socket
+from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_TABLE
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import CONFIG_MAPS, DEPLOYMENTS, PODS, ROUTES, Json, NotFoundError, Resource
 
@@ -143,6 +144,12 @@ class Stack:
         text = found["data"]["nginx.conf"]
         assert isinstance(text, str)
         return text
+
+    async def tables(self) -> str:
+        """The tables of a Dynamic balancer, as its ConfigMaps hold them."""
+        selector = f"{BALANCER_LABEL}={BALANCER},{ROLE_LABEL}={ROLE_TABLE}"
+        parts = (await self.client.list(CONFIG_MAPS, namespace=NAMESPACE, label_selector=selector)).items
+        return "".join(part["data"]["table"] for part in parts)
 
     async def status(self, name: str = "chat") -> Json:
         """A route's status, empty while it has none or is gone."""
