@@ -22,6 +22,7 @@ from tests.support.table_parts import publish
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.dictionary import entries, mark
+from wsroute.dataplane.ir import Listener
 from wsroute.dataplane.table import Address, Table
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import CONFIG_MAPS, NotFoundError
@@ -57,12 +58,20 @@ class ServedPod:
         """Put one of many shells in force."""
         assert isinstance(self._wanted, Published)
         shape = configuration(
-            port=self.port, servers=(), upstreams=(), worker_connections=1000 + number, worker_processes=self.workers
+            listeners=self.listeners(),
+            servers=(),
+            upstreams=(),
+            worker_connections=1000 + number,
+            worker_processes=self.workers,
         )
         found = self.pod.render(shell_of(shape))
         self._wanted.publish(names.ROLE_NGINX, found.version, found.text, scripts={SCRIPT.name: SCRIPT.text})
         await self._write()
         return found.version
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Those of each shell."""
+        return (Listener("ws", self.port, "ws", 80),)
 
     async def table(self, table: Table) -> None:
         """Publish a table."""

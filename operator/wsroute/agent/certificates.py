@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final
 
 from wsroute.dataplane.names import TLS_SECRETS, TLS_SUFFIX, tls_name
-from wsroute.kube.backoff import Backoff
 from wsroute.kube.port import SECRETS, ClusterClient, Json
 from wsroute.kube.reflector import Deleted, Replaced, reflect
 
@@ -33,8 +32,6 @@ PRUNE: Final = 60.0
 
 AGAIN: Final = 5.0
 """Seconds until a file is tried again that could not be written."""
-
-BACKOFF: Final = Backoff(first=0.1, cap=10.0)
 
 LIMIT: Final = 1024 * 1024
 """Bytes of base64 of one file; the operator's largest has a tenth."""
@@ -117,7 +114,7 @@ class Certificates:
 
     async def _follow(self, name: str) -> None:
         async for event in reflect(
-            self._client, SECRETS, namespace=self._namespace, field_selector=f"metadata.name={name}", backoff=BACKOFF
+            self._client, SECRETS, namespace=self._namespace, field_selector=f"metadata.name={name}"
         ):
             match event:
                 case Replaced(items):
