@@ -34,8 +34,8 @@ SELECTORS: Final = {Kind.CONFIG_MAP: BALANCER_LABEL}
 META_FIELDS: Final = ("name", "uid", "resourceVersion", "creationTimestamp", "generation")
 """The metadata that records are made of, for kinds without a namespace."""
 
-NODES_BACKOFF: Final = Backoff(first=0.5, cap=60.0)
-"""Slower than the others' at last: an installation without the right to list nodes asks for ever."""
+REFUSALS: Final = Backoff(first=0.5, cap=60.0)
+"""Ever slower: an installation without the right to list nodes asks for ever."""
 
 
 CONFIRM: Final = 1.0
@@ -83,7 +83,7 @@ async def _follow_nodes(client: ClusterClient, feed: Feed, metrics: Metrics) -> 
             )
         feed.skip(Kind.NODE)
 
-    events = reflect(client, RESOURCES[Kind.NODE], backoff=NODES_BACKOFF, refused=refused, keep=addresses_of)
+    events = reflect(client, RESOURCES[Kind.NODE], refusals=REFUSALS, refused=refused, keep=addresses_of)
     async for event in events:
         metrics.events.labels(Kind.NODE).inc()
         if isinstance(event, Replaced):

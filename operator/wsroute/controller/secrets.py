@@ -32,7 +32,7 @@ from wsroute.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-BACKOFF: Final = Backoff(first=0.25, cap=20.0)
+REFUSALS: Final = Backoff(first=0.25, cap=20.0)
 """A Secret whose right is missing is asked for again and again, but no longer often."""
 
 
@@ -93,7 +93,7 @@ class Secrets:
 
         selector = f"metadata.name={key.name}"
         async for event in reflect(
-            self._client, SECRETS, namespace=key.namespace, field_selector=selector, backoff=BACKOFF, refused=refused
+            self._client, SECRETS, namespace=key.namespace, field_selector=selector, refusals=REFUSALS, refused=refused
         ):
             self._metrics.events.labels(SECRETS.kind).inc()
             if isinstance(event, Replaced):

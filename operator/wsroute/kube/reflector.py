@@ -59,6 +59,7 @@ async def reflect(
     label_selector: str = "",
     field_selector: str = "",
     backoff: Backoff = OUTAGE,
+    refusals: Backoff | None = None,
     refused: Callable[[ForbiddenError], None] = lambda _: None,
     keep: Callable[[Json], Json] | None = None,
 ) -> AsyncIterator[Replaced | Upserted | Deleted]:
@@ -66,9 +67,10 @@ async def reflect(
 
     Failed requests raise nothing: they are tried again, endlessly. Nothing is told of an object while its state is
     unknown, so what was known stays known. ``refused`` is called whenever the server does not let us, for those who can
-    go on without. ``keep`` is the list's.
+    go on without; ``refusals`` is how they wait for a right (403) that may be missing for good. ``keep`` is the list's.
     """
-    trouble = _Trouble(f"{resource.plural} in namespace {namespace}" if namespace else resource.plural, backoff)
+    what = f"{resource.plural} in namespace {namespace}" if namespace else resource.plural
+    trouble = _Trouble(what, backoff, refusals or backoff)
     position = ""
     while True:
         failure: KubeError | None = None
@@ -115,10 +117,12 @@ class _Trouble:
     replaced, a connection is cut) and not told, unless it is a refusal, which somebody has to mend.
     """
 
-    def __init__(self, what: str, backoff: Backoff) -> None:
+    def __init__(self, what: str, backoff: Backoff, refusals: Backoff) -> None:
         self._what = what
         self._backoff = backoff
+        self._refusals = refusals
         self._delays = iter(backoff)
+        self._refused_delays = iter(refusals)
         self._ends = 0
         self._failures = 0
         self._standing_since = math.inf
@@ -142,7 +146,8 @@ class _Trouble:
         self._ends += 1
         if self._ends == 1 and (failure is None or isinstance(failure, GoneError)):
             return 0.0
-        delay = next(self._delays)
+        is_refusal = isinstance(failure, ForbiddenError) and failure.status == 403
+        delay = next(self._refused_delays if is_refusal else self._delays)
         if failure is None:
             return delay
         self._failures += 1
@@ -158,3 +163,4 @@ class _Trouble:
     def _reset(self) -> None:
         self._ends = self._failures = 0
         self._delays = iter(self._backoff)
+        self._refused_delays = iter(self._refusals)

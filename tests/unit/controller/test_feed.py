@@ -467,7 +467,7 @@ async def test_nodes_are_followed_and_only_their_addresses_ask_for_a_pass() -> N
 async def test_without_the_right_to_list_nodes_all_goes_on_and_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("wsroute.controller.following.NODES_BACKOFF", Backoff(first=0.001, cap=0.002))
+    monkeypatch.setattr("wsroute.controller.following.REFUSALS", Backoff(first=0.001, cap=0.002))
     cluster, world = FakeCluster(), Counted(Kind.NODE, Kind.POD, namespaces=(SYSTEM,))
     cluster.put(NODES, "node-1", **node_of("172.16.0.1"))
 
@@ -487,7 +487,7 @@ async def test_without_the_right_to_list_nodes_all_goes_on_and_is_told_once(
 @pytest.mark.parametrize("error", [UnavailableError("down", status=503), ForbiddenError("who?", status=401)])
 async def test_no_answer_about_nodes_is_waited_for(monkeypatch: pytest.MonkeyPatch, error: KubeError) -> None:
     """Else the first pass after a start would let endpoints in that the next one takes away."""
-    monkeypatch.setattr("wsroute.controller.following.NODES_BACKOFF", Backoff(first=0.001, cap=0.002))
+    monkeypatch.setattr("wsroute.controller.following.REFUSALS", Backoff(first=0.001, cap=0.002))
     cluster, world = FakeCluster(), Counted(Kind.NODE)
     cluster.fail = lambda _verb, resource, _name: error if resource == NODES else None
     async with in_background(follow_all(cluster, world.feed, Metrics(), namespaces=())):

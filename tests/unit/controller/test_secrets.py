@@ -56,7 +56,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(module, "BACKOFF", Backoff(first=0.01, cap=0.02))
+    monkeypatch.setattr(module, "REFUSALS", Backoff(first=0.01, cap=0.02))
     made = Scene()
     task = asyncio.create_task(made.secrets.run())
     yield made

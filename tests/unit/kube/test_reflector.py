@@ -167,6 +167,27 @@ async def test_whoever_can_go_on_without_hears_of_each_refusal() -> None:
     assert heard == refusals
 
 
+async def test_a_right_that_may_be_missing_for_good_is_waited_for_longer_than_the_end_of_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    answers = [ForbiddenError("no", status=403), UnavailableError("down"), ForbiddenError("who?", status=401)]
+    script = Script([*answers * 3, Listing([], "1")], [[]])
+    usual, rare = Backoff(first=1.0, cap=1.0, spread=0.0), Backoff(first=10.0, cap=20.0, spread=0.0)
+    changes = reflect(cast("ClusterClient", script), PODS, backoff=usual, refusals=rare)
+    async with aclosing(cast("Any", changes)):
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "sleep", note)
+            await anext(changes)
+    assert slept == [10.0, 1.0, 1.0, 20.0, 1.0, 1.0, 20.0, 1.0, 1.0]
+
+
 async def test_the_server_s_wish_for_patience_is_heard_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     sleep = asyncio.sleep
