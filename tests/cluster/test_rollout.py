@@ -31,7 +31,10 @@ HELD = 64
 
 @pytest.fixture
 def short_grace(local: api.Cluster, images: Mapping[str, str]) -> Iterator[None]:
-    """Balancer pods as they are shipped, but with a short grace period; the usual ones afterwards."""
+    """Balancer pods as they are shipped, but with a short grace period, and fresh replicas of the operator; the usual
+    pods afterwards."""
+    # An object gets so many Events at once, and tests before this one may have used those of the balancer.
+    local.kubectl("-n", install.NAMESPACE, "rollout", "restart", "deployment/wsroute-operator")
     install.set_grace_period(local, GRACE)
     yield
     install.install_balancer(local, images)

@@ -59,6 +59,7 @@ def test_it_is_ready_with_its_first_whole_table_only(nginx: Nginx) -> None:
     entries = [["s", key, value] for key, value in dictionary.entries(table()).items()]
     assert post(nginx, "/table/entries?generation=b", entries) == 204
     assert nginx.ask_admin("/readyz")[0] == 503, "half a table is none"
+    assert described(nginx)["entries"] == len(entries)
     assert post(nginx, f"/table/flip?generation=b&mark={MARK}") == 204
     assert nginx.ask_admin("/readyz") == (200, nginx.version)
     found = described(nginx)
@@ -78,6 +79,28 @@ def test_changes_need_the_table_that_they_were_made_for(nginx: Nginx) -> None:
     assert described(nginx) == found
     assert post(nginx, f"/table/changes?generation={letter}&mark={MARK}&from={mark}", change) == 204
     assert described(nginx)["mark"] == MARK
+
+
+def test_the_entries_are_counted_anew_after_each_write(nginx: Nginx) -> None:
+    nginx.pusher.push(table())
+    one = described(nginx)["entries"]
+    assert one == len(dictionary.entries(table()))
+    several = table(host(), host(name="b.example.com"), host(name="c.example.com"))
+    nginx.pusher.push(several)
+    more = described(nginx)["entries"]
+    assert more == len(dictionary.entries(several)) > one
+    nginx.pusher.push(table())
+    assert described(nginx)["entries"] == one, "after deletions"
+    nginx.pusher.forget()
+    nginx.pusher.push(several)
+    assert described(nginx)["entries"] == one + more, "both generations"
+    other = "b" if described(nginx)["live"] == "a" else "a"
+    assert nginx.ask_admin(f"/table/clear?generation={other}", body="")[0] == 200
+    assert described(nginx)["entries"] == more
+    assert post(nginx, f"/table/entries?generation={other}", [["s", "hws d.example.com", "1 d.example.com|ws"]]) == 204
+    assert described(nginx)["entries"] == more + 1
+    assert post(nginx, f"/table/flip?generation={other}&mark={MARK}") == 204
+    assert described(nginx)["entries"] == more + 1
 
 
 @pytest.mark.parametrize(
