@@ -17,7 +17,7 @@ from tests.apiserver.test_agent_faults import BEGIN, served
 from tests.apiserver.test_faults import HOLD, SOON
 from tests.nginx.test_render_tls import AUTHORITY, der, secure, shown, tls_of
 from tests.support.apiserver import ApiServer
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import opened
 from tests.support.configurations import HOST
 from tests.support.fault_proxy import Fault, Reset, Stall, Status, Where
@@ -78,9 +78,10 @@ async def secured(client: KubeClient, namespace: str) -> AsyncIterator[SecuredPo
 
 
 async def test_a_rotation_during_a_fault_is_served_after_it(
-    apiserver: ApiServer, client: KubeClient, namespace: str
+    apiserver: ApiServer, client: KubeClient, namespace: str, backend: Backend, other: Backend
 ) -> None:
-    async with running_backend() as backend, running_backend() as other, asyncio.TaskGroup() as tasks:
+    # Each has an agent, a nginx, a proxy and a namespace of its own; they wait beside one another.
+    async with asyncio.TaskGroup() as tasks:
         for number, fault in enumerate(FAULTS):
             name = f"{namespace}-secrets-{number}"
             tasks.create_task(_rotate(apiserver, client, fault, name, backend, other), name=repr(fault))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.apiserver.test_faults import FAULTS, HOLD, SOON, Away, injected
 from tests.support.apiserver import ApiServer
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import balancer_pod, opened
 from tests.support.configurations import HOST
 from tests.support.fault_proxy import Emptied, Fault, FaultProxy, InStream, Where
@@ -27,18 +27,6 @@ pytestmark = pytest.mark.nginx
 
 BEGIN: Final = 60.0
 """Seconds for several agents that start at once."""
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.apiserver.test_agent_faults import BEGIN, backend, other, served
+from tests.apiserver.test_agent_faults import BEGIN, served
 from tests.support.apiserver import ApiServer
 from tests.support.backend import Backend
 from tests.support.balancer_pod import BalancerPod, opened
@@ -23,8 +23,6 @@ from tests.support.waiting import until
 from wsroute.kube.client import KubeClient
 
 pytestmark = pytest.mark.nginx
-
-__all__ = ["backend", "other"]
 
 SOON: Final = 5.0
 """Seconds after a kill within which what is published then is served, but for the start of a Python process."""

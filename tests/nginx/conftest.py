@@ -1,9 +1,11 @@
-"""Which data plane the tests of what a client gets are about: both, or Dynamic."""
+"""Which data plane the tests of what a client gets are about: both, or Dynamic; and pods for those of the agent."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod
 from tests.support.nginx_runner import CHOSEN
 
 
@@ -21,3 +23,18 @@ def dynamic() -> Iterator[None]:
     CHOSEN.dynamic = True
     yield
     CHOSEN.dynamic = False
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
+def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
+    """A pod in which nothing was loaded yet, under each shell."""
+    with balancer_pod(shell=request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def certified_pod() -> Iterator[BalancerPod]:
+    """A pod with the folder in which the agent leaves certificates."""
+    with balancer_pod() as started:
+        Path(started.paths.certificates).mkdir()
+        yield started

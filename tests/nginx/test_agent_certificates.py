@@ -4,15 +4,15 @@ import asyncio
 import base64
 import stat
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.nginx.test_render_tls import AUTHORITY, der, listening, secure, shown, tls_of
-from tests.support.backend import Backend, running_backend
-from tests.support.balancer_pod import BalancerPod, balancer_pod
+from tests.support.backend import Backend
+from tests.support.balancer_pod import BalancerPod
 from tests.support.certificates import Authority
 from tests.support.configurations import HOST
 from tests.support.handshake import echo
@@ -61,17 +61,9 @@ class Rotating(Published):
 
 
 @pytest.fixture
-def pod() -> Iterator[BalancerPod]:
-    with balancer_pod() as started:
-        Path(started.paths.certificates).mkdir()
-        yield started
-
-
-@pytest.fixture
-async def cluster(pod: BalancerPod) -> AsyncIterator[Rotating]:
+def cluster(certified_pod: BalancerPod, backend: Backend) -> Rotating:
     [port] = free_ports(1)
-    async with running_backend() as backend:
-        yield Rotating(pod, port, backend)
+    return Rotating(certified_pod, port, backend)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, opened
 from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake
@@ -32,12 +32,6 @@ BATCH = 16
 GRACE = 11
 SPAN = GRACE - 5
 """Seconds for which sockets live on, as five are left for telling what was closed."""
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
 
 
 @pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)

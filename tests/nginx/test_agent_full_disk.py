@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nginx.test_agent_tables import Dynamic, backend, other, probing, status, to, until_answered
+from tests.nginx.test_agent_tables import Dynamic, probing, status, to, until_answered
 from tests.support.backend import Backend
 from tests.support.balancer_pod import BalancerPod, opened
 from tests.support.handshake import echo
@@ -20,8 +20,6 @@ from tests.support.small_disk import full, needs_root, small_disk
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.nginx, needs_root]
-
-__all__ = ["backend", "other"]
 
 BOUNDS = {"conf": 5.0, "run": 30.0}
 """Seconds within which a version that has waited is live once there is room, by volume: where the start script could

@@ -1,12 +1,11 @@
 """The start script and njs, which is built into one nginx, a module's file beside another, and missing in a third."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.backend import running_backend
-from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, load
+from tests.support.balancer_pod import BalancerPod, balancer_pod, load
 from tests.support.nginx_runner import nginx_modules, wait_until
 from tests.support.ports import free_ports
 from wsroute.balancer.applier import Applied
@@ -16,13 +15,6 @@ from wsroute.dataplane.requirements import DYNAMIC
 pytestmark = pytest.mark.nginx
 
 VERSION = "0123456789ab"
-
-
-@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
-def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
-    """A pod in which nothing was loaded yet, under each shell."""
-    with balancer_pod(shell=request.param) as started:
-        yield started
 
 
 def with_njs(pod: BalancerPod) -> str:

@@ -3,34 +3,19 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.backend import Backend, running_backend
-from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, children, load, opened, title
+from tests.support.backend import Backend
+from tests.support.balancer_pod import BalancerPod, children, load, opened, title
 from tests.support.handshake import echo
 from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.balancer.control import OldWorker
 
 pytestmark = pytest.mark.nginx
-
-
-@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
-def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
-    """A pod in which nothing was loaded yet, under each shell."""
-    with balancer_pod(shell=request.param) as started:
-        yield started
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
 
 
 async def holding(pod: BalancerPod) -> list[OldWorker]:

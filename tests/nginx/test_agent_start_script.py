@@ -5,13 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, load, opened, title
 from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake, held_socket
@@ -33,19 +32,6 @@ GARBAGE = (
     b"ended\nleave\nretry\n\n",
     b"x" * 4000 + b"\n",
 )
-
-
-@pytest.fixture(params=SHELLS, ids=lambda shell: Path(shell[0]).name)
-def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
-    """A pod in which nothing was loaded yet, under each shell."""
-    with balancer_pod(shell=request.param) as started:
-        yield started
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
 
 
 async def answers(port: int) -> bool:

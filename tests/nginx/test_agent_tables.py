@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support import tables
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import BalancerPod, balancer_pod, connected, opened
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
@@ -124,18 +124,6 @@ def pod() -> Iterator[BalancerPod]:
 def cluster(pod: BalancerPod) -> Dynamic:
     [port] = free_ports(1)
     return Dynamic(pod, port)
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
 
 
 async def kill_master(pod: BalancerPod, port: int) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 from tests.nginx.test_agent_tables import Dynamic, kill_master, ready
 from tests.nginx.test_render_tls import AUTHORITY, der, listening, secure, shown, tls_of
 from tests.support import tables
-from tests.support.backend import Backend, running_backend
-from tests.support.balancer_pod import BalancerPod, balancer_pod
+from tests.support.backend import Backend
+from tests.support.balancer_pod import BalancerPod
 from tests.support.configurations import HOST
 from tests.support.dynamic import shell_of
 from tests.support.handshake import echo
@@ -80,17 +79,9 @@ FIRST = AUTHORITY.issue(HOST).certificate()
 
 
 @pytest.fixture
-def pod() -> Iterator[BalancerPod]:
-    with balancer_pod() as started:
-        Path(started.paths.certificates).mkdir()
-        yield started
-
-
-@pytest.fixture
-async def cluster(pod: BalancerPod) -> AsyncIterator[Rotating]:
+def cluster(certified_pod: BalancerPod, backend: Backend) -> Rotating:
     [port] = free_ports(1)
-    async with running_backend() as backend:
-        yield Rotating(pod, port, backend)
+    return Rotating(certified_pod, port, backend)
 
 
 async def test_rotations_need_no_reload_and_lose_no_socket(cluster: Rotating) -> None:

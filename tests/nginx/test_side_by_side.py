@@ -3,14 +3,14 @@ ones."""
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from tests.nginx.test_agent_tables import Dynamic, live, probing, to
-from tests.support.backend import Backend, running_backend
+from tests.support.backend import Backend
 from tests.support.balancer_pod import BalancerPod, balancer_pod, opened
 from tests.support.configurations import configuration
 from tests.support.dynamic import shell_of
@@ -77,18 +77,6 @@ class Earlier(Dynamic):
 def pod() -> Iterator[BalancerPod]:
     with balancer_pod() as started:
         (started.conf / SCRIPT.name).unlink()  # the agent brings it
-        yield started
-
-
-@pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
-        yield started
-
-
-@pytest.fixture
-async def other() -> AsyncIterator[Backend]:
-    async with running_backend() as started:
         yield started
 
 
