@@ -1,24 +1,51 @@
 """The njs module of the Dynamic data plane: one file beside nginx.conf, named by its content."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
-_PARTS: Final = ("table", "sockets", "report", "choice", "handshake", "certificate")
-_ADMIN: Final = (
-    "ready",
-    "describe",
-    "change",
-    "entries",
-    "flip",
-    "clear",
-    "keys",
-    "values",
+
+class Later(NamedTuple):
+    """A function that makes those of its parts when it is called, and gives ``result``."""
+
+    head: str
+    result: str
+    parts: "tuple[str | Later, ...]"
+
+
+PARTS: Final[tuple[str | Later, ...]] = (
+    "table",
     "sockets",
-    "open",
-    "counts",
+    "report",
+    "release",
+    Later(
+        "decide(r)",
+        "decideNow(r)",
+        (
+            "asked",
+            "lookup",
+            "record",
+            "taking",
+            "choice",
+            "handshake",
+            Later("origins()", "{covers}", ("origins",)),
+            Later("policies()", "{choose}", ("groups", "policies")),
+            Later("other()", "{goOn, timeoutClass}", ("other",)),
+            Later("retry()", "{goOn: decideAgain}", ("failure", "retry")),
+        ),
+    ),
+    Later("undo(r)", "takeBack(r)", ("asked", "taking", "failure", "undo")),
+    Later("registerWorker(pid)", "register(pid)", ("process", "register")),
+    Later("repairCounts()", "repair()", ("process", "repair")),
+    Later("certificate(r)", "nameFiles(r)", ("files", "certificate")),
+    Later("admin(r)", "answer(r)", ("record", "groups", "files", "admin")),
+    "module",
 )
+"""The files of the folder njs, without their suffix. nginx runs the module anew for each request, which takes 60 ns and 256
+bytes for each function: what all requests need is made at once, and the rest where it is needed."""
+
 _IMPORTS: Final = "import crypto from 'crypto';\nimport fs from 'fs';\n"
 _DIGEST_LENGTH: Final = 12
 
@@ -32,13 +59,18 @@ class Script:
 
 
 def _joined() -> Script:
-    folder = files("wsroute.nginx") / "njs"
-    parts = [(folder / f"{part}.js").read_text(encoding="utf-8") for part in (*_PARTS, "admin", "module")]
-    # Functions within a function are made when that is called. All others are made for each request, and kept for as
-    # long as its socket lives.
-    parts[-2] = f"function admin() {{\n{parts[-2]}\nreturn {{{', '.join(_ADMIN)}}};\n}}\n"
-    text = _IMPORTS + "".join(f"\n{part}" for part in parts)
+    text = f"{_IMPORTS}\n{_text(PARTS)}"
     return Script(f"wsroute-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]}.js", text)
+
+
+def _text(parts: Iterable[str | Later]) -> str:
+    return "\n".join(_part(part) for part in parts)
+
+
+def _part(part: str | Later) -> str:
+    if isinstance(part, Later):
+        return f"function {part.head} {{\n{_text(part.parts)}\nreturn {part.result};\n}}\n"
+    return (files("wsroute.nginx") / "njs" / f"{part}.js").read_text(encoding="utf-8")
 
 
 SCRIPT: Final = _joined()

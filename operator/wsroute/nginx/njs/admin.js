@@ -21,7 +21,7 @@ const KEYS = [HOST_KEY, PATH_KEY, GROUP_KEY, CERTIFICATE_KEY];
 const HOST_VALUE = /^[0-9]{1,4} [^\x00-\x20\x7f]{1,1500}$(?!\n)/;
 const GROUP_HEAD = /^(0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]?)$(?!\n)/;
 
-function answer(r, status, value) {
+function reply(r, status, value) {
     r.headersOut['Content-Type'] = 'application/json';
     r.return(status, JSON.stringify(value) + '\n');
 }
@@ -41,7 +41,7 @@ function ready(r) {
 function describe(r) {
     const table = ngx.shared.wsroute;
     const live = liveGeneration(table);
-    answer(r, 200, {
+    reply(r, 200, {
         format: 1,
         live: live,
         mark: live === '' ? '' : table.get('m').substring(2),
@@ -128,7 +128,7 @@ function clear(r) {
         }
     }
     forgetSize();
-    answer(r, 200, {cleared: cleared, left: left});
+    reply(r, 200, {cleared: cleared, left: left});
 }
 
 function isGeneration(letter) {
@@ -287,7 +287,7 @@ function values(r) {
     const live = liveGeneration(table);
     const wanted = askedFor(r);
     if (wanted !== null) {
-        answer(r, 200, wanted.map((key) => {
+        reply(r, 200, wanted.map((key) => {
             const value = live === '' ? undefined : table.get(live + key);
             return value === undefined ? null : value;
         }));
@@ -299,7 +299,7 @@ function sockets(r) {
     const counts = ngx.shared.wsroute_sockets;
     if (r.method === 'POST') {
         const wanted = askedFor(r);
-        return wanted === null ? undefined : answer(r, 200, wanted.map((endpoint) => liveSockets(counts, endpoint)));
+        return wanted === null ? undefined : reply(r, 200, wanted.map((endpoint) => liveSockets(counts, endpoint)));
     }
     const found = {};
     counts.keys(MANY).forEach((key) => {
@@ -308,7 +308,7 @@ function sockets(r) {
             found[key.substring(1)] = number;
         }
     });
-    answer(r, 200, found);
+    reply(r, 200, found);
 }
 
 // The texts that a question names, or null once it was answered.
@@ -351,7 +351,7 @@ function counts(r) {
     const ejected = ngx.shared.wsroute_ejected;
     const now = Date.now();
     const aside = ejected.keys(MANY).filter((endpoint) => isEjected(ejected, endpoint, now));
-    answer(r, 200, {requests: countedRequests(), open: open, ejected: aside.length});
+    reply(r, 200, {requests: countedRequests(), open: open, ejected: aside.length});
 }
 
 // As `<reason> <route>`. The keys of each namespace are counted anew: some have been forgotten since.
@@ -375,4 +375,23 @@ function countedRequests() {
     });
     Object.keys(numbers).forEach((key) => dictionary.set(key, numbers[key]));
     return found;
+}
+
+// By the location; there are no others that bring a request here.
+const ANSWERS = {
+    '/readyz': ready,
+    '/table': describe,
+    '/table/changes': change,
+    '/table/clear': clear,
+    '/table/counts': counts,
+    '/table/entries': entries,
+    '/table/flip': flip,
+    '/table/keys': keys,
+    '/table/open': open,
+    '/table/sockets': sockets,
+    '/table/values': values,
+};
+
+function answer(r) {
+    return ANSWERS[r.uri](r);
 }

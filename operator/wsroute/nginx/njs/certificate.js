@@ -1,11 +1,10 @@
 // Which certificate a client is shown: nginx asks once for each TLS handshake, with the name in it (SNI).
 
 const NAME = /^[A-Za-z0-9.-]{1,253}$(?!\n)/;
-const FILES = /^[0-9a-f]{64}(?: [0-9a-f]{64})?$(?!\n)/;
 
 // The name of a file, or nothing where there is no certificate: then the handshake is refused. Of a pair the other file
 // is told in a variable; where there is none it is the same one, since nginx takes no empty name.
-function certificate(r) {
+function nameFiles(r) {
     const variables = r.variables;
     const found = findCertificate(variables.wsroute_shell.split(' ')[0], variables.ssl_server_name);
     if (found === undefined || !FILES.test(found)) {

@@ -11,8 +11,6 @@ const OTHER = 'other';
 const MOST_KEYS = 4000;
 const MOST_KEYS_OF_A_NAMESPACE = 400;
 const PARTS = 16;
-// Bytes that stay free: nginx would write a line to its log for each socket that finds no room.
-const SPARE = 16384;
 
 // Count a request's fate; gives what its route is called in the figures.
 function countRequest(reason, route) {
@@ -49,24 +47,7 @@ function openPart(connection) {
     return ngx.shared['wsroute_open_' + connection % PARTS];
 }
 
-// A request goes to an endpoint: from now on it holds a socket. `called` is what `countRequest` gave.
-function noteSocket(asked, endpoint, route, called) {
-    const routes = ngx.shared.wsroute_routes;
-    const part = openPart(asked.connection);
-    try {
-        if (routes.freeSpace() > SPARE) {
-            routes.incr(asked.pid + ' ' + called, 1, 0);
-        }
-        if (part.freeSpace() > SPARE) {
-            part.set(asked.pid + ' ' + asked.connection,
-                Math.floor(Date.now() / 1000) + ' ' + asked.client + ' ' + endpoint + ' ' + route);
-        }
-    } catch (_) {
-        // A dictionary is full: the socket is served all the same.
-    }
-}
-
-// The end of that.
+// A socket is over.
 function forgetSocket(pid, connection, route) {
     openPart(connection).delete(pid + ' ' + connection);
     const routes = ngx.shared.wsroute_routes;
@@ -74,32 +55,5 @@ function forgetSocket(pid, connection, route) {
     const key = routes.get(own) > 0 ? own : pid + ' ' + OTHER;
     if (routes.incr(key, -1, 0) <= 0) {
         routes.delete(key);
-    }
-}
-
-// What became of a handshake that went to an endpoint, where that is no open socket.
-function countEnd(status, route) {
-    if (status === '499') {
-        countRequest('client-closed', route);
-    } else if (status !== '101') {
-        countRequest('backend-answer', route);
-    }
-}
-
-// What a worker held that was killed.
-function forgetWorker(pid) {
-    const prefix = pid + ' ';
-    forgetKeys(ngx.shared.wsroute_routes, prefix);
-    for (let part = 0; part < PARTS; part++) {
-        forgetKeys(openPart(part), prefix);
-    }
-}
-
-function forgetKeys(dictionary, prefix) {
-    const keys = dictionary.keys(MANY);
-    for (let i = 0; i < keys.length; i++) {
-        if (keys[i].startsWith(prefix)) {
-            dictionary.delete(keys[i]);
-        }
     }
 }
