@@ -4,6 +4,10 @@ The same routes (a host, a path, three endpoints of twelve) four times on loopba
 `upstream` in a plain nginx.conf, as the Static data plane writes them, and in the table of Dynamic, with and without a
 check of Origin. Each with one worker and an access log. Rounds of handshakes go to all of them in turn.
 
+First over ws, which is what the targets are for. Then over wss, as browsers do it: certificates with an ECDSA key on
+P-256, one for each of fifty teams, as `ssl_certificate` of each `server` and from the table of Dynamic; each TLS
+handshake is a full one.
+
 - CPU of the worker per handshake, from opening the socket until it is closed again: what its process used, not time.
 - The worker's resident memory that each socket held adds.
 - The worker's resident memory with all routes, nothing held.
@@ -12,19 +16,23 @@ check of Origin. Each with one worker and an access log. Rounds of handshakes go
 """
 
 import argparse
+import ssl
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from bench.peers import ADDRESSES, endpoints, handshakes, open_sockets, request
+from bench.peers import ADDRESSES, Handshake, endpoints, handshakes, open_sockets
+from tests.support.certificates import Authority, put, served
 from tests.support.configurations import configuration, location, proxy, server, upstream
 from tests.support.dynamic import shell_of, table_of
 from tests.support.nginx_runner import Nginx, nginx_binary, short_folder, wait_until
 from tests.support.ports import free_ports
-from wsroute.dataplane.ir import Configuration, Endpoint, Refuse, RouteRef
+from wsroute.cluster.certificates import Certificate
+from wsroute.dataplane.certificates import ListenerTls, names_of, wildcard_of
+from wsroute.dataplane.ir import Configuration, Endpoint, Listener, Refuse, RouteRef
 from wsroute.dataplane.table import Forward, HostRecord, OriginRules, PathRecord, Table
 from wsroute.nginx.render import render
 
@@ -35,8 +43,11 @@ ORIGIN: Final = "Dynamic, Origin checked"
 
 OFF: Final = OriginRules("Off", ())
 
-TARGETS: Final = "CPU ≤ 1.5 × plain with Origin checked; memory per socket within 5 % of plain; RSS ≤ 25 MiB at 10,000"
+TARGETS: Final = (
+    "over ws, CPU ≤ 1.5 × plain with Origin checked; memory per socket within 5 % of plain; RSS ≤ 25 MiB at 10,000"
+)
 CONNECTIONS: Final = 16_384
+TEAMS: Final = 50
 
 _HEAD: Final = """{user}
 worker_processes  1;
@@ -52,6 +63,10 @@ http {{
     access_log             /dev/stdout combined;
     server_names_hash_max_size     65536;
     server_names_hash_bucket_size  128;
+    ssl_protocols        TLSv1.2 TLSv1.3;
+    ssl_buffer_size      4k;
+    ssl_session_cache    shared:tls:8m;
+    ssl_session_tickets  off;
 
     map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
     proxy_http_version  1.1;
@@ -66,7 +81,7 @@ http {{
     proxy_set_header    X-Forwarded-Host   $http_host;
 
     server {{ listen unix:{paths.run}/admin.sock; location = /version {{ return 200 plain; }} }}
-    server {{ listen {port} default_server backlog=4096; return 404; }}
+    server {{ listen {listen} default_server backlog=4096; {reject} return 404; }}
 """
 
 
@@ -74,14 +89,31 @@ def main() -> None:
     """Measure and print, for each number of routes."""
     parser = argparse.ArgumentParser(prog="python -m bench.handshake", description=__doc__.partition("\n")[0])
     parser.add_argument("--routes", type=int, nargs="+", default=[10, 1_000, 10_000])
-    parser.add_argument("--handshakes", type=int, default=2_000, help="in each round")
+    parser.add_argument("--handshakes", type=int, default=2_000, help="in each round over ws")
+    parser.add_argument("--tls-handshakes", type=int, default=500, help="in each round over wss")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sockets", type=int, default=2_000, help="held, for their memory")
     arguments = parser.parse_args()
     print(f"{nginx_binary()}\nTargets: {TARGETS}.")
+    secured = Secured(Authority())
     with endpoints() as port:
         for routes in arguments.routes:
-            measure(routes, port, arguments)
+            for tls in (None, secured):
+                measure(routes, port, arguments, tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """TLS: the certificates, one for each team's hosts, and a client that trusts them."""
+
+    authority: Authority
+    certificates: list[Certificate] = field(init=False)
+    client: ssl.SSLContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = (f"*.team-{number:02}.example.com" for number in range(TEAMS))
+        object.__setattr__(self, "certificates", [self.authority.issue(name).certificate() for name in names])
+        object.__setattr__(self, "client", self.authority.trusting())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +124,7 @@ class Subject:
     port: int
     worker: int
     idle: int
+    tls: ssl.SSLContext | None
 
     def cpu(self) -> int:
         """What the worker has used of the processor so far, in nanoseconds."""
@@ -118,14 +151,16 @@ def tcp_sockets(pid: int) -> int:
     return found
 
 
-def measure(routes: int, backend: int, arguments: argparse.Namespace) -> None:
+def measure(routes: int, backend: int, arguments: argparse.Namespace, secured: Secured | None) -> None:
     """The table of one number of routes."""
     with ExitStack() as exits:
         subjects = {}
         for (name, start), port in zip(STARTS.items(), free_ports(len(STARTS)), strict=True):
-            subjects[name] = exits.enter_context(running(start, configuration_of(routes, backend, port=port)))
+            configured = configuration_of(routes, backend, listener_of(port, secured))
+            subjects[name] = exits.enter_context(running(start, configured, secured))
         # All routes in turn, in an order in which neighbours are far apart.
-        asked = [request(host_of(number * 7_919 % routes), "/ws") for number in range(arguments.handshakes)]
+        count = arguments.handshakes if secured is None else arguments.tls_handshakes
+        asked = [Handshake(host_of(number * 7_919 % routes), "/ws") for number in range(count)]
         resident = {name: subject.resident() for name, subject in subjects.items()}
         cpu: dict[str, list[float]] = {name: [] for name in subjects}
         # The first round is for caches and heaps.
@@ -135,7 +170,8 @@ def measure(routes: int, backend: int, arguments: argparse.Namespace) -> None:
                 if number:
                     cpu[name].append(used)
         held = {name: memory_per_socket(subject, asked, arguments.sockets) for name, subject in subjects.items()}
-    print(f"\n{routes} routes, {arguments.rounds} rounds of {arguments.handshakes} handshakes")
+    scheme = "ws" if secured is None else "wss"
+    print(f"\n{scheme}, {routes} routes, {arguments.rounds} rounds of {count} handshakes")
     print(f"{'':26}{'µs/handshake':>14}{'× plain':>9}{'bytes/socket':>14}{'× plain':>9}{'RSS MiB':>9}")
     for name in subjects:
         ratio = statistics.median(own / plain for own, plain in zip(cpu[name], cpu[PLAIN], strict=True))
@@ -146,23 +182,23 @@ def measure(routes: int, backend: int, arguments: argparse.Namespace) -> None:
         )
 
 
-def cpu_per_handshake(subject: Subject, asked: Sequence[bytes]) -> float:
+def cpu_per_handshake(subject: Subject, asked: Sequence[Handshake]) -> float:
     """Microseconds of the worker's processor for a handshake and the end of its socket."""
     before = subject.cpu()
-    handshakes(subject.port, asked)
+    handshakes(subject.port, asked, tls=subject.tls)
     subject.until_idle()
     return (subject.cpu() - before) / len(asked) / 1_000
 
 
-def memory_per_socket(subject: Subject, asked: Sequence[bytes], sockets: int) -> float:
+def memory_per_socket(subject: Subject, asked: Sequence[Handshake], sockets: int) -> float:
     """Bytes that the worker's resident memory grows by with each socket, once it holds some. It says nothing where the
     configuration has left much free memory behind, which is used first: at many routes outside the table."""
     requests = [asked[number % len(asked)] for number in range(sockets)]
     few = sockets // 4
     with ExitStack() as exits:
-        open_sockets(subject.port, requests[:few], exits)
+        open_sockets(subject.port, requests[:few], exits, tls=subject.tls)
         before = subject.resident()
-        open_sockets(subject.port, requests[few:], exits)
+        open_sockets(subject.port, requests[few:], exits, tls=subject.tls)
         grown = subject.resident() - before
     subject.until_idle()
     return grown / (sockets - few)
@@ -170,15 +206,23 @@ def memory_per_socket(subject: Subject, asked: Sequence[bytes], sockets: int) ->
 
 def host_of(number: int) -> str:
     """The host of a route."""
-    return f"chat-{number}.team-{number % 50:02}.example.com"
+    return f"chat-{number}.team-{number % TEAMS:02}.example.com"
 
 
-def configuration_of(routes: int, backend: int, *, port: int) -> Configuration:
+def listener_of(port: int, secured: Secured | None) -> Listener:
+    """Where clients come."""
+    if secured is None:
+        return Listener(name="ws", port=port, public_scheme="ws", public_port=80)
+    tls = ListenerTls(default=(), certificates=tuple(map(served, secured.certificates)))
+    return Listener(name="wss", port=port, public_scheme="wss", public_port=443, tls=tls)
+
+
+def configuration_of(routes: int, backend: int, listener: Listener) -> Configuration:
     """The routes, as the Static data plane has them."""
-    refs = [RouteRef(f"team-{number % 50:02}", f"chat-{number}") for number in range(routes)]
+    refs = [RouteRef(f"team-{number % TEAMS:02}", f"chat-{number}") for number in range(routes)]
     groups = [f"{ref.namespace}_{ref.name}_0" for ref in refs]
     return configuration(
-        port=port,
+        listeners=(listener,),
         worker_connections=CONNECTIONS,
         upstreams=[
             upstream(
@@ -188,32 +232,42 @@ def configuration_of(routes: int, backend: int, *, port: int) -> Configuration:
             for number, group in enumerate(groups)
         ],
         servers=[
-            server(location(action=proxy(group, origins=OFF), route=ref), host=host_of(number))
+            server(
+                location(action=proxy(group, origins=OFF), route=ref), host=host_of(number), listeners=(listener.name,)
+            )
             for number, (ref, group) in enumerate(zip(refs, groups, strict=True))
         ],
     )
 
 
 @contextmanager
-def running(start: Callable[[Nginx, Configuration], None], routes: Configuration) -> Iterator[Subject]:
+def running(
+    start: Callable[[Nginx, Configuration], None], routes: Configuration, secured: Secured | None
+) -> Iterator[Subject]:
     """An nginx with the routes, stopped at the end."""
     with short_folder() as folder:
         nginx = Nginx(folder)
+        if secured is not None:
+            put(nginx.paths.certificates, *secured.certificates)
         try:
             start(nginx, routes)
             [worker] = nginx.workers()
-            yield Subject(nginx, routes.listeners[0].port, worker, tcp_sockets(worker))
+            client = None if secured is None else secured.client
+            yield Subject(nginx, routes.listeners[0].port, worker, tcp_sockets(worker), client)
         finally:
             nginx.stop()
 
 
 def start_plain(nginx: Nginx, routes: Configuration) -> None:
     """What an admin writes by hand."""
+    [listener] = routes.listeners
+    listen = f"{listener.port}" if listener.tls is None else f"{listener.port} ssl"
     blocks = [
         _HEAD.format(
             user=f"user {nginx.options.user};" if nginx.options.user else "",
             paths=nginx.paths,
-            port=routes.listeners[0].port,
+            listen=listen,
+            reject="" if listener.tls is None else "ssl_reject_handshake on;",
             connections=CONNECTIONS,
         )
     ]
@@ -223,11 +277,19 @@ def start_plain(nginx: Nginx, routes: Configuration) -> None:
     for host in routes.servers:
         [place] = host.locations
         assert not isinstance(place.action, Refuse)
+        certificate = "" if listener.tls is None else certificate_lines(nginx, listener.tls, host.host)
         blocks.append(
-            f"    server {{ listen {routes.listeners[0].port}; server_name {host.host}; "
+            f"    server {{ listen {listen}; server_name {host.host}; {certificate}"
             f"location {place.path} {{ proxy_pass http://{place.action.upstream}; }} }}\n"
         )
     nginx.start("".join([*blocks, "}\n"]), "plain")
+
+
+def certificate_lines(nginx: Nginx, tls: ListenerTls, host: str) -> str:
+    """The certificate of a server."""
+    [file] = names_of(tls)[wildcard_of(host)]
+    path = f"{nginx.paths.certificates}/{file}.pem"
+    return f"ssl_certificate {path}; ssl_certificate_key {path}; "
 
 
 def start_static(nginx: Nginx, routes: Configuration) -> None:

@@ -6,8 +6,10 @@ Plain sockets and as little Python as will do: what these take of the processor 
 import asyncio
 import multiprocessing
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 from tests.support.ports import free_ports
@@ -65,29 +67,43 @@ def endpoints() -> Iterator[int]:
         process.join()
 
 
-def request(host: str, path: str) -> bytes:
-    """The handshake of a browser whose page is of the same host."""
-    return (
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Origin: https://{host}\r\nUser-Agent: Mozilla/5.0 (X11; Linux)\r\nAccept-Encoding: gzip, br\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    ).encode()
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a browser sends whose page is of the same host."""
+
+    host: str
+    path: str
+
+    @property
+    def text(self) -> bytes:
+        """The request."""
+        return (
+            f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"Origin: https://{self.host}\r\nUser-Agent: Mozilla/5.0 (X11; Linux)\r\nAccept-Encoding: gzip, br\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ).encode()
 
 
-def open_sockets(port: int, requests: Sequence[bytes], exits: ExitStack) -> None:
-    """Open a WebSocket for each request; they are closed with the stack. AssertionError for another answer than 101."""
-    for start in range(0, len(requests), AT_ONCE):
-        batch = requests[start : start + AT_ONCE]
-        opened = [exits.enter_context(socket.create_connection(("127.0.0.1", port), _DEADLINE)) for _ in batch]
-        for connection, text in zip(opened, batch, strict=True):
-            connection.sendall(text)
+def open_sockets(port: int, asked: Sequence[Handshake], exits: ExitStack, *, tls: ssl.SSLContext | None = None) -> None:
+    """Open a WebSocket for each handshake, over TLS with a context; no TLS session is resumed. They are closed with the
+    stack. AssertionError for another answer than 101."""
+    for start in range(0, len(asked), AT_ONCE):
+        batch = asked[start : start + AT_ONCE]
+        opened = [exits.enter_context(_connected(port, each.host, tls)) for each in batch]
+        for connection, each in zip(opened, batch, strict=True):
+            connection.sendall(each.text)
         for connection in opened:
             answer = connection.recv(4096)
             assert answer.startswith(b"HTTP/1.1 101 "), answer
 
 
-def handshakes(port: int, requests: Sequence[bytes]) -> None:
-    """Open a WebSocket for each request, and close it again."""
-    for start in range(0, len(requests), AT_ONCE):
+def _connected(port: int, host: str, tls: ssl.SSLContext | None) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), _DEADLINE)
+    return connection if tls is None else tls.wrap_socket(connection, server_hostname=host)
+
+
+def handshakes(port: int, asked: Sequence[Handshake], *, tls: ssl.SSLContext | None = None) -> None:
+    """Open a WebSocket for each handshake, and close it again."""
+    for start in range(0, len(asked), AT_ONCE):
         with ExitStack() as exits:
-            open_sockets(port, requests[start : start + AT_ONCE], exits)
+            open_sockets(port, asked[start : start + AT_ONCE], exits, tls=tls)

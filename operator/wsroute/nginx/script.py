@@ -43,8 +43,10 @@ PARTS: Final[tuple[str | Later, ...]] = (
     Later("admin(r)", "answer(r)", ("record", "groups", "files", "admin")),
     "module",
 )
-"""The files of the folder njs, without their suffix. nginx runs the module anew for each request, which takes 60 ns and 256
-bytes for each function: what all requests need is made at once, and the rest where it is needed."""
+"""The files of the folder njs, without their suffix.
+
+nginx runs the module anew for each request, which takes 60 ns and 256 bytes for each function: what all requests need
+is made at once, and the rest where it is needed."""
 
 _IMPORTS: Final = "import crypto from 'crypto';\nimport fs from 'fs';\n"
 _DIGEST_LENGTH: Final = 12

@@ -25,26 +25,26 @@ function fewestSockets(text, failed, connection) {
     const width = Number(text.substring(text.indexOf(' ', blank + 1) + 1, end));
     const counts = ngx.shared.wsroute_sockets;
     const drawn = ready > COMPARED;
-    let chance = Math.imul(connection, 0x9e3779b1);
-    let number = drawn ? (chance >>> 8) % ready : 0;
+    const chance = Math.imul(connection, 0x9e3779b1) >>> 8;
+    let number = drawn ? chance % ready : 0;
     let best = '';
     let least = Infinity;
     let equals = 0;
     for (let left = drawn ? 2 : ready; left > 0; left--) {
-        const at = end + 1 + width * number;
-        const padded = text.substring(at + ID_LENGTH, at + width);
-        const address = padded[padded.length - 1] === ' ' ? padded.trimEnd() : padded;
-        chance = Math.imul(chance, 0x41c64e6d) + 0x3039 | 0;
-        number = drawn ? (number + 1 + (chance >>> 8) % (ready - 1)) % ready : number + 1;
-        if (address !== failed) {
-            const load = liveSockets(counts, address);
-            if (load < least) {
-                best = address;
-                least = load;
-                equals = 1;
-            } else if (load === least && (chance >>> 8) % ++equals === 0) {
-                best = address;
-            }
+        const at = end + 1 + width * number + ID_LENGTH;
+        const address = text.substring(at, at + width - ID_LENGTH).trimEnd();
+        number = drawn ? (number + 1 + (chance >>> 4) % (ready - 1)) % ready : number + 1;
+        if (address === failed) {
+            continue;
+        }
+        const load = counts.get('t' + address) || 0;
+        if (load < least) {
+            best = address;
+            least = load;
+            equals = 1;
+        } else if (load === least) {
+            best = (chance >>> 16 + equals) % (equals + 1) === 0 ? address : best;
+            equals++;
         }
     }
     return best === '' || ngx.shared.wsroute_ejected.get(best) !== undefined ? '' : best;

@@ -1,5 +1,4 @@
 // The endpoint for a request by any policy, among any groups.
-
 // One that was ejected gets a request only where there is no other.
 function choose(r, asked, table, generation, record, server, place, failed) {
     const groups = [];
