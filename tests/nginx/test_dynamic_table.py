@@ -244,8 +244,28 @@ async def test_a_table_survives_a_restart_of_nginx() -> None:
             assert (await shake(port)).status == 101
 
 
+@pytest.mark.parametrize("strange", ["unix:/tmp/x:", "localhost:80"])
+async def test_what_is_no_address_in_a_state_is_not_connected_to(strange: str) -> None:
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with running_nginx(served(port, backend)) as nginx:
+            state = Path(nginx.paths.table_state)
+            await asyncio.to_thread(_wait_for, state, described(nginx)["mark"])
+            nginx.stop()
+            _put_into(state, f"127.0.0.1:{backend.port}", strange)
+            nginx.start((Path(nginx.paths.run) / "nginx.conf").read_text(), nginx.version)
+            answer = await shake(port)
+            assert (answer.status, answer.reason) == (503, "no-endpoints")
+
+
 def _wait_for(state: Path, mark: str) -> None:
     wait_until(lambda: state.exists() and mark in state.read_text(), "the state is written")
+
+
+def _put_into(state: Path, known: str, strange: str) -> None:
+    before = state.read_text()
+    assert before.count(known) == 1
+    state.write_text(before.replace(known, strange.ljust(len(known))))
 
 
 def _with_endpoint(wanted: Table, port: int) -> Table:
