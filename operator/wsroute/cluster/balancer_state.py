@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from wsroute.api.values import DNS_LABEL, host_fault
@@ -73,8 +74,12 @@ def format_time(wall: float) -> str:
 
 def parse_time(text: str) -> float | None:
     """Seconds since the epoch of a time that ``format_time`` could have made, else None."""
-    if len(text) != _TIME_LENGTH or not text.isascii():
-        return None
+    return _parse_time(text) if len(text) == _TIME_LENGTH and text.isascii() else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_time(text: str) -> float | None:
+    """There may be thousands of claims, of which most were released in the same few seconds."""
     try:
         wall = datetime.strptime(text, _TIME).replace(tzinfo=UTC).timestamp()
     except ValueError:
@@ -123,8 +128,9 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _host_lines(hosts: Mapping[str, HostClaim]) -> Iterator[str]:
-    for host, claim in sorted(hosts.items(), key=lambda item: item[0]):
-        yield f"{host} {claim.namespace} {claim.released}".rstrip() + "\n"
+    for host in sorted(hosts):
+        claim = hosts[host]
+        yield f"{host} {claim.namespace} {claim.released}\n" if claim.released else f"{host} {claim.namespace}\n"
 
 
 def _read_host(line: str) -> tuple[str, HostClaim] | None:
