@@ -11,7 +11,7 @@ from wsroute.controller.generated import ours
 from wsroute.controller.making import BalancerMemo
 from wsroute.controller.release import Published
 from wsroute.controller.rollout import BalancerPod, InForce, Trial
-from wsroute.controller.tables import Known, find_tables
+from wsroute.controller.tables import Known
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.graph.memo import Memo
@@ -115,7 +115,7 @@ def read_givens(
 
     nginx, following = find(names.nginx_name(own.name)), find(names.next_name(own.name))
     agents = find(names.agents_name(own.name))
-    tables = find_tables(own, snapshot.config_maps)
+    tables = memo.tables.find(own, snapshot.config_maps)
     restarts = restarting.applies(node)
     said = restarting.acknowledgements(node.pods) if restarts else generated.read_acknowledgements(agents)
     return Givens(

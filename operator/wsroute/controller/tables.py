@@ -42,7 +42,7 @@ from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, ShardError, shard_index
 from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord, Table
-from wsroute.graph.changes import span
+from wsroute.graph.changes import changed_names, span
 from wsroute.graph.model import BalancerNode
 
 PART_BYTES: Final = 16 * 1024
@@ -55,8 +55,8 @@ does not go to and fro."""
 
 _NAME: Final = attrgetter("name")
 
-_PLACE: Final = re.compile(r"([rec])(0|[1-9][0-9]{0,2})", re.ASCII)
-"""How the name of a part's ConfigMap ends."""
+_PLACE: Final = re.compile(r"-table-([rec])(0|[1-9][0-9]{0,2})", re.ASCII)
+"""How the name of a part's ConfigMap ends, behind the balancer's."""
 
 
 Known = Mapping[tuple[str, int], ConfigMap]
@@ -92,6 +92,15 @@ class TableMemo:
     sizes: SizeMemo = field(default_factory=SizeMemo)
     settled: tuple[Table, Known, int, bool] | None = None
     """With what nothing was left to write."""
+    known: tuple[Mapping[Key, ConfigMap], Known] | None = None
+    """All ConfigMaps, and the parts among them."""
+
+    def find(self, balancer: Key, maps: Mapping[Key, ConfigMap]) -> Known:
+        """:func:`find_tables`, which looks again only when a part has changed."""
+        if self.known is None or any(_may_be_part(balancer, key) for key in changed_names(self.known[0], maps)):
+            self.known = (maps, find_tables(balancer, maps))
+        self.known = (maps, self.known[1])
+        return self.known[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +120,31 @@ class Tables:
 def find_tables(balancer: Key, maps: Mapping[Key, ConfigMap]) -> Known:
     """The parts of a balancer's tables that stand and are ours."""
     found = {}
-    prefix = f"{balancer.name}-table-"
     for key, known in maps.items():
-        if key.namespace == balancer.namespace and key.name.startswith(prefix) and is_of(known, balancer.name):
-            place = _PLACE.fullmatch(key.name, len(prefix))
+        if _may_be_part(balancer, key) and is_of(known, balancer.name):
+            place = _PLACE.fullmatch(key.name, len(balancer.name))
             if place is not None:
                 found[place[1], int(place[2])] = known
     return found
+
+
+def _may_be_part(balancer: Key, key: Key) -> bool:
+    return key.namespace == balancer.namespace and key.name.startswith(f"{balancer.name}-table-")
 
 
 def keep_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
     """What stands, as it is, with this leader's epoch."""
     writes = [_restamp(balancer, each, epoch=epoch) for each in known.values()]
     return Tables(endpoints=_stages(differing(writes)))
+
+
+def adopt_hosts(balancer: Key, known: Known, *, epoch: int) -> tuple[Write, ...]:
+    """The parts with hosts that another leader wrote, as they stand, with this one's epoch."""
+    return tuple(
+        _restamp(balancer, each, epoch=epoch)
+        for (family, _), each in known.items()
+        if family == HOSTS.family and each.annotations.get(names.EPOCH_ANNOTATION) != str(epoch)
+    )
 
 
 def empty_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
