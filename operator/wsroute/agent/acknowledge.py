@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 COALESCE: Final = 1.0
 """Seconds between two writes where neither version nor failure changed."""
 
+AFTERWARDS: Final = 0.05
+"""Seconds until a change of anything else is written: right after it the other pods, on the same cores perhaps, take in
+the same change of a table."""
+
 SOCKETS: Final = 10.0
 """Seconds between two writes where only numbers of sockets changed."""
 
@@ -35,15 +39,15 @@ class Sent:
     at: float
 
 
-def due(wanted: Acknowledgement, sent: Sent | None) -> float:
-    """The time at which to write."""
+def due(wanted: Acknowledgement, sent: Sent | None, *, since: float = float("-inf")) -> float:
+    """The time at which to write. Since ``since`` more than numbers of sockets differs from what was sent."""
     if sent is None:
         return float("-inf")
     last = sent.acknowledgement
     if (wanted.version, wanted.failure, wanted.closed) != (last.version, last.failure, last.closed):
         return sent.at
     if _facts(wanted) != _facts(last):
-        return sent.at + COALESCE
+        return max(sent.at + COALESCE, since + AFTERWARDS)
     return sent.at + (SOCKETS if _counts(wanted) != _counts(last) else REFRESH)
 
 
@@ -75,6 +79,7 @@ class Acknowledger:
         self._pod = pod
         self._counted = counted
         self._wanted: Acknowledgement | None = None
+        self._since = float("-inf")
         self._sent: Sent | None = None
         self._changed = asyncio.Event()
         self._backoff = Backoff(cap=10.0)
@@ -82,6 +87,9 @@ class Acknowledger:
     def update(self, acknowledgement: Acknowledgement) -> None:
         """This is our state now."""
         if acknowledgement != self._wanted:
+            last = self._sent.acknowledgement if self._sent is not None else acknowledgement
+            if self._wanted is not None and _facts(self._wanted) == _facts(last) != _facts(acknowledgement):
+                self._since = time.monotonic()
             self._wanted = acknowledgement
             self._changed.set()
 
@@ -119,7 +127,9 @@ class Acknowledger:
     async def _until_due(self) -> None:
         while True:
             self._changed.clear()
-            delay = None if self._wanted is None else due(self._wanted, self._sent) - time.monotonic()
+            delay = (
+                None if self._wanted is None else due(self._wanted, self._sent, since=self._since) - time.monotonic()
+            )
             if delay is not None and delay <= 0:
                 return
             await self._pause(delay)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import until
-from wsroute.agent.acknowledge import COALESCE, REFRESH, SOCKETS, Acknowledger, Sent, due
+from wsroute.agent.acknowledge import AFTERWARDS, COALESCE, REFRESH, SOCKETS, Acknowledger, Sent, due
 from wsroute.dataplane.acknowledgement import Acknowledgement, Draining, Failure
 from wsroute.kube.port import KubeError, Resource, UnavailableError
 
@@ -31,6 +31,9 @@ def test_the_rest_waits() -> None:
     assert due(replace(ONE, sockets=5, epoch=2), SENT) == SENT.at + COALESCE
     assert due(replace(ONE, draining=Draining(1, 5, 1000)), SENT) == SENT.at + COALESCE
     assert due(replace(ONE, table=7), SENT) == SENT.at + COALESCE
+    long_after = SENT.at + 100
+    assert due(replace(ONE, table=7), SENT, since=long_after) == long_after + AFTERWARDS
+    assert due(replace(ONE, table=7, version="bbbbbbbbbbbb"), SENT, since=long_after) == SENT.at
     assert due(replace(ONE, trouble="The table is full."), SENT) == SENT.at + COALESCE
     fewer = Sent(replace(ONE, draining=Draining(1, 5, 1000)), at=100.0)
     assert due(replace(ONE, draining=Draining(1, 4, 1000)), fewer) == fewer.at + SOCKETS
@@ -70,7 +73,7 @@ async def test_a_new_version_does_not_wait_for_the_last_one_s_second(monkeypatch
             await until(lambda number=number: len(attempts) == number + 1)  # type: ignore[misc]
 
 
-async def test_a_pushed_table_is_told_at_once_after_a_quiet_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pushed_table_is_told_soon_after_a_quiet_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsroute.agent.acknowledge.COALESCE", 60.0)
     cluster = FakeCluster()
     async with acknowledging(cluster) as (acknowledger, attempts):
