@@ -1,19 +1,19 @@
 """How fast a change reaches the *last* balancer pod, on a real cluster.
 
-Setting: 2 balancer pods of either data plane, 1,000 routes of 3 endpoints, 100 sockets held. Measured from the moment
-when the API server's answer to the write is in, until a handshake on the last pod is answered in the new way:
+Setting: 2 balancer pods of either data plane, 10 and then 1,000 routes of 3 endpoints, 100 sockets held. Measured is
+the time from the API server's answer to the write until a handshake on the last pod is answered in the new way:
 
 - a new route, isolated (the next one only when the one before is served everywhere),
 - a changed endpoint, isolated,
-- 100 endpoint changes back to back: until all of them are served, and what they cost,
-- routes that are added one after the other: what their hosts answer meanwhile.
+- the same back to back, up to 100 at a time: what each of them takes, until all are served, and how many reloads,
+- at the end, routes that are added one after the other: what their hosts answer meanwhile.
 
 The Services are headless: the balancer needs no address of theirs, and for one kube-proxy (iptables) would write its
 rules anew at each change of an endpoint, which takes 65 ms of processor time just when the change is on its way.
 
 Then: CPU of one pass, `nginx -t`, memory of operator, agent and nginx.
 
-    make bench                       # or: python -m bench.propagation --routes 1000 --samples 30
+    make bench                       # or: python -m bench.propagation --routes 10 1000 --samples 30
 """
 
 import argparse
@@ -30,6 +30,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.additions import Additions
+from bench.bursts import EVERY, Burst
 from bench.probes import handshake
 from localcluster import api, install
 from tests.support.handshake import Answer, ask, echo
@@ -55,6 +56,12 @@ class Terms:
     quiet: float
 
 
+Written = tuple[str, list[bytes]]
+"""The host that a change is about, and the texts of which an answer holds one once it is served."""
+
+Making = Callable[[int], Awaitable[Written]]
+"""Makes a change for the route of this number; returns when it is written."""
+
 TERMS = {
     "Static": Terms("p50 ≤ 500 ms", "p50 ≤ 300 ms", 0.010, 0.150),
     "Dynamic": Terms("p50 ≤ 15 ms, p99 ≤ 40 ms", "p50 ≤ 15 ms, p99 ≤ 40 ms", 0.002, 0.010),
@@ -65,7 +72,7 @@ def main() -> None:
     """Set the scene on the cluster `bench`, measure, print, and take the routes away again."""
     parser = argparse.ArgumentParser(prog="python -m bench.propagation", description=__doc__.partition("\n")[0])
     parser.add_argument("--data-plane", choices=TERMS, default="Dynamic")
-    parser.add_argument("--routes", type=int, default=1_000)
+    parser.add_argument("--routes", type=int, nargs="+", default=[10, 1_000], help="each in its turn")
     parser.add_argument("--samples", type=int, default=30)
     parser.add_argument("--sockets", type=int, default=100)
     parser.add_argument("--additions", type=int, default=1_000, help="routes that are added one after the other")
@@ -93,15 +100,18 @@ async def measure(cluster: api.Cluster, arguments: argparse.Namespace) -> None:
         pause, quiet = terms.pause * 1_000, terms.quiet * 1_000
         print(f"data plane {arguments.data_plane}, probed every {pause:.0f} ms, from {quiet:.0f} ms after a write on")
         bench = Bench(stack, terms)
-        await bench.set_scene(arguments.routes)
         async with AsyncExitStack() as exits:
-            held = await bench.hold(arguments.sockets, exits)
-            await bench.costs("before the changes")
-            await bench.report("a new route, isolated", terms.route, bench.new_route, arguments.samples)
-            await bench.report(
-                "a changed endpoint, isolated", terms.endpoint, bench.changed_endpoint, arguments.samples
-            )
-            await bench.back_to_back(100)
+            held: list[Any] = []
+            for routes in arguments.routes:
+                await bench.set_scene(routes)
+                held = held or await bench.hold(arguments.sockets, exits)
+                await bench.costs(f"{routes} routes, before the changes")
+                for title, target, change in (
+                    ("a new route", terms.route, bench.new_route),
+                    ("a changed endpoint", terms.endpoint, bench.changed_endpoint),
+                ):
+                    await bench.report(title, target, change, arguments.samples)
+                    await bench.back_to_back(title, target, change, arguments.samples)
             await bench.additions(arguments.additions)
             await bench.costs("after the changes")
             for number, connection in enumerate(held):
@@ -120,7 +130,9 @@ class Bench:
         self.routes = 0
         self.backends: list[tuple[str, str]] = []
         self.pods: list[BalancerPod] = []
-        self.samples = 0
+        self.first: dict[int, int] = {}
+        """From which backend on each slice counts."""
+        self.added = 0
 
     async def set_scene(self, routes: int) -> None:
         """Six backends, and routes whose hand-written slices name three of them each."""
@@ -177,6 +189,7 @@ class Bench:
 
     async def slice(self, number: int, *, first: int) -> list[str]:
         """A slice of three backends, from the one that ``first`` counts to; returns their pods."""
+        self.first[number] = first
         chosen = [self.backends[(first + offset) % len(self.backends)] for offset in range(ENDPOINTS)]
         body = {
             "metadata": {"name": f"s{number}", "labels": {"kubernetes.io/service-name": f"s{number}"}},
@@ -203,49 +216,69 @@ class Bench:
     async def hold(self, count: int, exits: AsyncExitStack) -> list[Any]:
         """Open sockets, evenly over the pods."""
         return [
-            await exits.enter_async_context(self.stack.socket(self.pods[n % len(self.pods)], host=self.host(n)))
+            await exits.enter_async_context(
+                self.stack.socket(self.pods[n % len(self.pods)], host=self.host(n % self.routes))
+            )
             for n in range(count)
         ]
 
     async def until_all(self, host: str, *, says: list[bytes]) -> float:
         """When the last pod's answer to a handshake held one of these texts, on the clock ``time.monotonic``."""
-        found = await asyncio.gather(
-            *(
-                asyncio.to_thread(probe, self.stack.cluster, pod.ip, host=host, says=says, pause=self.terms.pause)
-                for pod in self.pods
-            )
-        )
-        return max(found)
+        asked = (asyncio.to_thread(self.probe, self.stack.cluster, pod.ip, host, says) for pod in self.pods)
+        return max(await asyncio.gather(*asked))
 
-    async def new_route(self, sample: int) -> float:
-        """Seconds for a new route (on a Service that is there already)."""
-        name = f"new-{sample}"
-        backends = [{"service": f"s{sample}", "port": "http"}]
+    def probe(self, cluster: api.CurrentCluster, address: str, host: str, says: list[bytes]) -> float:
+        """Open handshakes on a pod until an answer holds one of ``says``; when that was."""
+        return probe(cluster, address, host=host, says=says, pause=self.terms.pause)
+
+    async def new_route(self, number: int) -> Written:
+        """A new route, on a Service that is there already."""
+        self.added += 1
+        name = f"new-{self.added}"
+        backends = [{"service": f"s{number}", "port": "http"}]
         await self.stack.route(name, paths=[{"path": "/echo", "backends": backends}])
-        applied = time.monotonic()
-        await asyncio.sleep(self.terms.quiet)
-        return await self.until_all(self.stack.host(name), says=[b"HTTP/1.1 101 "]) - applied
+        return self.stack.host(name), [b"HTTP/1.1 101 "]
 
-    async def changed_endpoint(self, sample: int) -> float:
-        """Seconds until an endpoint that a slice did not have before gets a socket.
+    async def changed_endpoint(self, number: int) -> Written:
+        """Endpoints that a slice did not have before. All three are others, so that the first handshake after the
+        change is one on a new endpoint."""
+        wanted = await self.slice(number, first=self.first[number] + ENDPOINTS)
+        return self.host(number), upgraded_by(wanted)
 
-        All three are others than before, so that the first handshake after the change is one on a new endpoint.
-        """
-        wanted = await self.slice(sample, first=sample + ENDPOINTS)
-        written = time.monotonic()
-        await asyncio.sleep(self.terms.quiet)
-        return await self.until_all(self.host(sample), says=upgraded_by(wanted)) - written
-
-    async def report(self, title: str, target: str, one: Callable[[int], Awaitable[float]], samples: int) -> None:
+    async def report(self, title: str, target: str, change: Making, samples: int) -> None:
         """Take samples, each after the one before has settled everywhere, and print them."""
-        self.samples = samples
         taken = []
         for sample in range(samples):
-            taken.append(await one(sample) * 1_000)
+            host, says = await change(sample % self.routes)
+            written = time.monotonic()
+            await asyncio.sleep(self.terms.quiet)
+            taken.append(await self.until_all(host, says=says) - written)
             await eventually(self.settled)
-        taken.sort()
-        p50, p99 = statistics.median(taken), taken[min(len(taken) - 1, int(len(taken) * 0.99))]
-        print(f"{title}: p50 {p50:.1f} ms, p99 {p99:.0f} ms, max {taken[-1]:.0f} ms, n={len(taken)} (target {target})")
+        print(f"{self.routes} routes, {title}, isolated: {summary(taken)} (target {target})")
+
+    async def back_to_back(self, title: str, target: str, change: Making, samples: int) -> None:
+        """Changes without a pause, in bursts, and what each of them takes."""
+        before = await self.reloads()
+        taken: list[float] = []
+        writing = serving = 0.0
+        changes = min(100, self.routes)
+        while len(taken) < samples:
+            started = time.monotonic()
+            addresses = [pod.ip for pod in self.pods]
+            with Burst(self.stack.cluster, addresses, self.probe, self.terms.quiet) as burst:
+                for number in range(changes):
+                    burst.wrote(*await change(number))
+                written = time.monotonic()
+            for each in burst.changes:
+                await self.until_all(each.host, says=each.says)
+            writing, serving = max(writing, written - started), max(serving, time.monotonic() - written)
+            taken += burst.seconds
+            await eventually(self.settled)
+        print(f"{self.routes} routes, {title}, {changes} back to back: {summary(taken)} (target {target})")
+        print(
+            f"  one of {EVERY} was asked for; {changes} were written in {writing:.2f} s, and all were served "
+            f"{serving:.2f} s later at most; {await self.reloads() - before} reloads over all pods"
+        )
 
     async def settled(self) -> None:
         """All pods run the version that is in force, with all that stands in tables."""
@@ -264,23 +297,6 @@ class Bench:
             said = json.loads(agents[pod.name])
             assert said["version"] == wanted
             assert said["table"] >= newest
-
-    async def back_to_back(self, changes: int) -> None:
-        """Endpoint changes without a pause; how long until the last pod has all of them."""
-        before = await self.reloads()
-        started = time.monotonic()
-        # Isolated changes went before on some of them: the next backends are others again on all of them.
-        start = self.samples
-        wanted = [await self.slice(start + number, first=start + number + ENDPOINTS) for number in range(changes)]
-        written = time.monotonic()
-        for number, pods in enumerate(wanted):
-            await self.until_all(self.host(start + number), says=upgraded_by(pods))
-        done = time.monotonic()
-        reloads = await self.reloads() - before
-        print(
-            f"{changes} changes back to back: written in {written - started:.1f} s, all served {done - written:.2f} s "
-            f"later, with {reloads} reloads over all pods"
-        )
 
     async def additions(self, routes: int) -> None:
         """Routes without a pause; every pod is asked for each of them from before it is written until it is served."""
@@ -354,6 +370,13 @@ class Bench:
     async def execute(self, pod: str, container: str, *command: str) -> str:
         """Run a command in a container."""
         return await self.stack.kubectl("-n", install.NAMESPACE, "exec", pod, "-c", container, "--", *command)
+
+
+def summary(seconds: list[float]) -> str:
+    """Samples in words, in milliseconds."""
+    taken = sorted(each * 1_000 for each in seconds)
+    p99 = taken[min(len(taken) - 1, int(len(taken) * 0.99))]
+    return f"p50 {statistics.median(taken):.1f} ms, p99 {p99:.0f} ms, max {taken[-1]:.0f} ms, n={len(taken)}"
 
 
 def upgraded_by(pods: list[str]) -> list[bytes]:
