@@ -9,6 +9,7 @@ from wsroute.controller.certifying import Certified, Sights, certify
 from wsroute.controller.definition import Trust
 from wsroute.controller.generated import ours
 from wsroute.controller.making import BalancerMemo
+from wsroute.controller.published_tables import CERTIFICATES
 from wsroute.controller.release import Published
 from wsroute.controller.rollout import BalancerPod, InForce, Trial
 from wsroute.controller.tables import Known
@@ -116,6 +117,7 @@ def read_givens(
     nginx, following = find(names.nginx_name(own.name)), find(names.next_name(own.name))
     agents = find(names.agents_name(own.name))
     tables = memo.tables.find(own, snapshot.config_maps)
+    certificates = (each for (family, _), each in tables.items() if family == CERTIFICATES.family)
     restarts = restarting.applies(node)
     said = restarting.acknowledgements(node.pods) if restarts else generated.read_acknowledgements(agents)
     return Givens(
@@ -138,9 +140,7 @@ def read_givens(
             generated.read_since(following),
         ),
         trust=trust,
-        certified=certify(
-            node, (nginx, following, *tables.values()), sights, memo.certificates, epoch=epoch, wall=wall
-        ),
+        certified=certify(node, (nginx, following, *certificates), sights, memo.certificates, epoch=epoch, wall=wall),
         epoch=epoch,
         now=now,
         wall=wall,

@@ -14,8 +14,8 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from operator import attrgetter
+from itertools import chain, compress, count
+from operator import attrgetter, is_not
 from typing import Final, Generic
 
 from wsroute.cluster.objects import ConfigMap, Key
@@ -72,8 +72,12 @@ class _FamilyMemo(Generic[Item]):
     before: int = 0
     parts: tuple[Part[Item], ...] = ()
     standing: dict[int, Standing[Item]] = field(default_factory=dict)
+    looked: Known | None = None
+    """What was looked at when they stood so."""
     found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = field(default_factory=dict)
     """What was found to stand as it should: the ConfigMap, what it should say, and the writing leader's epoch."""
+    settled: tuple[Known, tuple[Part[Item], ...], int] | None = None
+    """What all stood as it should, and the epoch."""
 
 
 @dataclass(slots=True)
@@ -236,13 +240,15 @@ def _count(kind: Kind[Item], known: Known) -> int:
 
 def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Mapping[int, Standing[Item]]:
     """The parts of a family as they stand, by their index."""
+    if memo.looked is known:
+        return memo.standing
     first = not memo.standing
     standing = {}
     for (family, index), each in known.items():
         if family == kind.family:
             made = memo.parts[index] if index < len(memo.parts) else None
             standing[index] = look(kind, each, memo.standing.get(index), made=made, first=first)
-    memo.standing = standing
+    memo.standing, memo.looked = standing, known
     return standing
 
 
@@ -349,8 +355,13 @@ def _family_writes(
     """Where the number of parts changes, the first one is written last: a family is whole only with it."""
     first: list[Write] = []
     others: list[Write] = []
-    found = {}
-    for index, part in enumerate(parts):
+    found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = {}
+    changed: Iterable[int] = range(len(parts))
+    settled = memo.settled
+    if settled is not None and settled[0] is known and settled[2] == epoch and len(settled[1]) == len(parts):
+        found, changed = memo.found, compress(count(), map(is_not, settled[1], parts))
+    for index in changed:
+        part = parts[index]
         place, standing = shards.Place(kind.family, index, len(parts)), known.get((kind.family, index))
         seen = memo.found.get(index)
         if seen is not None and seen[0] is standing and seen[1] is part and seen[2:] == (place, epoch):
@@ -361,6 +372,8 @@ def _family_writes(
             found[index] = (standing, part, place, epoch)
         (others if index else first).extend(writes)
     memo.found = found
+    if not first and not others:
+        memo.settled = (known, parts, epoch)
     if (kind.family, 0) in known and _count(kind, known) != len(parts):
         return _stages(tuple(others), tuple(first))
     return _stages((*first, *others))
