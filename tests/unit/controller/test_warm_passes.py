@@ -51,7 +51,7 @@ def test_a_pass_with_a_memory_comes_to_what_one_without_comes_to(events: Iterabl
                 world.commit(warm.plan())
             case ("rest", int(seconds)):
                 # Since when a host is without a route is in the memory alone until that is written.
-                while ROLE_STATE in [write.wanted.role for write in warm.plan().writes]:
+                while tables(warm.plan()):
                     world.commit(warm.plan())
                 warm.now += seconds
             case ("plane", plane):
