@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.apiserver import ApiServer
-from tests.support.controlled import ADMIN, World, annotation_of, operating, replica
+from tests.support.controlled import World, annotation_of, operating, replica
 from tests.support.fault_proxy import FaultProxy, Held, Stall, Where
 from tests.support.waiting import until
-from wsroute.cluster.balancer_state import HostClaim, read_state
 from wsroute.controller.runtime import REQUEST_SECONDS, TIMING
 from wsroute.dataplane import names
-from wsroute.dataplane.shards import TABLE_KEY, parse_hosts
-from wsroute.kube.port import CONFIG_MAPS, NAMESPACES, ROUTES, SERVICES
+from wsroute.kube.port import CONFIG_MAPS, ROUTES, SERVICES
 
 LEASES = Where(resources=frozenset({"leases"}))
 LONG = 60.0
@@ -107,55 +105,6 @@ async def test_a_write_of_a_config_map_that_comes_too_late_gets_409(
                 assert await held.let_go() == 409
             await world.until_programmed("late")
             await world.until_at_rest()
-    history.assert_never_falling()
-
-
-async def test_a_leader_that_is_stopped_between_a_host_and_its_claim_costs_nobody_the_host(
-    world: World, apiserver: ApiServer, proxy: FaultProxy, history: History
-) -> None:
-    """Another namespace has an older route, which wants the host as soon as it is published."""
-    rival = f"{world.namespace}-rival"
-    await world.client.create(NAMESPACES, {"metadata": {"name": rival}})
-    await world.balancer(data_plane="Dynamic", allowedRoutes={"namespaces": {"from": "All"}, "hosts": ["*"]})
-    await world.backend("10.1.0.1")
-
-    async def route(namespace: str, name: str, *hosts: str) -> None:
-        paths = [{"path": "/ws", "backends": [{"service": "chat", "port": 80}]}]
-        balancer = {"name": "shared", "namespace": world.namespace}
-        body = {"spec": {"balancerRef": balancer, "hosts": list(hosts), "paths": paths}}
-        await world.client.apply(ROUTES, {"metadata": {"namespace": namespace, "name": name}, **body}, manager=ADMIN)
-
-    async def owner() -> str:
-        """Whose the host is by the table; empty while it has none."""
-        table = (await world.get(CONFIG_MAPS, "shared-table-r0"))["data"][TABLE_KEY]
-        found = [host.paths[0].route.namespace for host in parse_hosts(table) if host.host == "new.example.com"]
-        return found[0] if found else ""
-
-    async with operating(world, "first", kubeconfig=apiserver.kubeconfig(through=proxy)) as first:
-        await world.until(lambda: world.held_by("first"), what="the first replica leads")
-        await route(rival, "older", "older.example.com")
-        await world.route()
-        await world.until_programmed()
-        await world.until_at_rest()
-        async with operating(world, "second") as second:
-            with frozen(proxy, writes("configmaps", "shared-state")) as held:
-                await route(world.namespace, "new", "new.example.com")
-                await asyncio.wait_for(held.arrived.wait(), 15)
-                assert await owner() == world.namespace
-                await route(rival, "older", "older.example.com", "new.example.com")
-                await until(lambda: second._elector.leading, seconds=LONG)
-                assert not first._elector.leading
-
-                async def settled() -> bool:
-                    state = (await world.get(CONFIG_MAPS, "shared-state"))["data"]
-                    claim = read_state(state).state.hosts.get("new.example.com")
-                    return claim == HostClaim(world.namespace) and await owner() == world.namespace
-
-                await world.until(settled, what="the host is on record and served, as its owner's")
-                assert await held.let_go() == 409
-            await world.until_programmed("new")
-            await world.until_at_rest()
-            assert await settled()
     history.assert_never_falling()
 
 

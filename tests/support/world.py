@@ -9,7 +9,7 @@ from wsroute.cluster.objects import Key, Snapshot
 from wsroute.cluster.state import ClusterState
 from wsroute.controller.certifying import Sight
 from wsroute.controller.definition import NO_DEFINITION
-from wsroute.controller.generated import apply_body, whole_body
+from wsroute.controller.generated import apply_body
 from wsroute.controller.making import Made
 from wsroute.controller.plan import BalancerPlan, Write
 from wsroute.controller.reconciler import PassMemo, PassResult, plan_pass, status_targets
@@ -142,19 +142,11 @@ class SmallWorld:
     def commit(self, plan: BalancerPlan) -> None:
         """Write what a plan wants."""
         for write in plan.writes:
-            self.write(write)
-
-    def write(self, write: Write) -> None:
-        """Write one of the ConfigMaps that a plan wants."""
-        self.version += 1
-        uid = f"uid-{write.wanted.role}"
-        body = apply_body(write.wanted, uid=uid, version=self.version)
-        if write.wanted.role == names.ROLE_TABLE:
-            body = whole_body(write.wanted, write.known)
-            body["metadata"] |= {"uid": uid, "resourceVersion": str(self.version)}
-        record = parse_record(Kind.CONFIG_MAP, body)
-        assert record is not None
-        self.state.upsert(record)
+            self.version += 1
+            body = apply_body(write.wanted, uid=f"uid-{write.wanted.role}", version=self.version)
+            record = parse_record(Kind.CONFIG_MAP, body)
+            assert record is not None
+            self.state.upsert(record)
 
     @property
     def snapshot(self) -> Snapshot:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
-from wsroute.cluster.objects import ConfigMap, Key, Snapshot
+from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller import generated, making, restarting
 from wsroute.controller.advancing import advance, stay
 from wsroute.controller.budget import terms_of
@@ -18,8 +18,7 @@ from wsroute.controller.making import BalancerMemo, Made
 from wsroute.controller.plan import NOTHING, BalancerPlan, Write, differing
 from wsroute.controller.quarantine import Settled
 from wsroute.controller.reasons import adopt, known_settings
-from wsroute.controller.remembering import beside
-from wsroute.controller.tables import Tables, adopt_hosts, empty_tables, keep_tables, plan_tables
+from wsroute.controller.tables import Tables, empty_tables, keep_tables, plan_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.build_table import build_table
 from wsroute.dataplane.certificate_table import certificate_records
@@ -69,8 +68,8 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     if made is not None and made.unusable:
         problem = describe_unusable(made.unusable)
     tables = _tables(given)
-    # What another leader had under way may say whose a host is. Before anything is decided it has come, or can't.
-    adopted = adopt_hosts(given.own, given.tables, epoch=given.epoch)
+    # While it is not known which routes there are, no host counts as given up.
+    remembered = _state_write(given, state if known and node.spec else None)
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
@@ -79,10 +78,9 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         refused_template=state.refused_template,
         held=given.trust.explain() if known else given.trust.explain_freeze(),
         decision=move.decision,
-        # While it is not known which routes there are, no host counts as given up.
-        stages=(adopted,) if adopted else _in_order(given, state if known and node.spec else None, tables, move.writes),
+        stages=_in_order(remembered, tables, move.writes),
         certificate_stages=tables.certificates,
-        restart=restarting.restart(node, move.step) if move.step is not None and not adopted else None,
+        restart=restarting.restart(node, move.step) if move.step is not None else None,
         agents=Write(generated.wanted_agents(given.own), given.agents),
         gone=_gone(given),
         pods=given.pods,
@@ -168,42 +166,18 @@ def _tables(given: Givens) -> Tables:
     return empty_tables(own, known, epoch=given.epoch)
 
 
-def _in_order(
-    given: Givens, state: BalancerState | None, tables: Tables, file: tuple[Write, ...]
-) -> tuple[tuple[Write, ...], ...]:
-    """What goes out together. A host is served only once it is on record whose it is, so the state comes first, unless
-    its part of the table is such a record itself; tables wait for no reload, and a file that looks something up comes
-    after what it may find. ``state`` is what is to be remembered, None where that must stay as it is."""
-    known, hosts = given.map_named(names.state_name(given.own.name)), tables.hosts
-    rest = (*((write,) for write in file), tables.emptied)
+def _in_order(state: tuple[Write, ...], tables: Tables, file: tuple[Write, ...]) -> tuple[tuple[Write, ...], ...]:
+    """What goes out together. A host is served only once it is on record whose it is, so the state comes first; tables
+    wait for no reload, and a file that looks something up comes after what it may find."""
     first, *others = tables.endpoints or ((),)
-    if state is not None and known is not None and _may_be_late(given, known, tables):
-        if not given.memo.state.stands(state):
-            # From such a part the leader after us can tell whose its hosts are (``StateMemo.read``). So the state,
-            # which is large and which no pod waits for, comes a pass later. Only one pass puts it off.
-            notes = {names.BESIDE_ANNOTATION: str(known.meta.version)}
-            noted = tuple(replace(write, wanted=replace(write.wanted, notes=notes)) for write in hosts[0])
-            hosts = (noted, *hosts[1:])
-            if not beside(known, given.tables.values()):
-                return tuple(stage for stage in (*hosts, *rest) if stage)
-        first, *others = hosts
-        hosts = ()
-    stages = ((*_state_write(given, known, state), *first), *others, *hosts, *rest)
+    stages = ((*state, *first), *others, *tables.hosts, *((write,) for write in file), tables.emptied)
     return tuple(stage for stage in stages if stage)
 
 
-def _may_be_late(given: Givens, known: ConfigMap, tables: Tables) -> bool:
-    """Whether hosts may go out before the state. Nobody else may be about to write that, and all parts have to be there
-    already: what is only made now the leader after us might not have seen."""
-    ours = known.annotations.get(names.EPOCH_ANNOTATION) == str(given.epoch)
-    if not ours or tables.endpoints or not tables.hosts:
-        return False
-    return all(write.known is not None for write in tables.hosts[0])
-
-
-def _state_write(given: Givens, known: ConfigMap | None, state: BalancerState | None) -> tuple[Write, ...]:
+def _state_write(given: Givens, state: BalancerState | None) -> tuple[Write, ...]:
     """``state`` is None where it must stay as it is."""
     own, epoch = given.own, given.epoch
+    known = given.map_named(names.state_name(own.name))
     if state is not None:
         return differing([Write(generated.wanted_state(own, given.memo.state.data(state), known, epoch=epoch), known)])
     if known is None:

@@ -53,8 +53,7 @@ NO_FILE: Final = File(Bundle(data={}, binary_data={}, digest=""), "", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A ConfigMap as it should stand. ``notes`` are annotations that a part of a table gets when it is written, and
-    for which alone it is not."""
+    """A ConfigMap as it should stand."""
 
     key: Key
     balancer: str
@@ -62,7 +61,6 @@ class Wanted:
     annotations: Mapping[str, str]
     data: Mapping[str, str] = field(default_factory=dict)
     binary_data: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -248,7 +246,7 @@ def whole_body(wanted: Wanted, known: ConfigMap | None) -> dict[str, Any]:
     """The object with all its content, to be made, or to take the place of the version of it that we last saw; labels
     and annotations of others stay."""
     metadata: dict[str, Any] = {"namespace": wanted.key.namespace, "name": wanted.key.name}
-    labels, annotations = dict(wanted.labels), {**wanted.annotations, **wanted.notes}
+    labels, annotations = dict(wanted.labels), dict(wanted.annotations)
     if known is not None:
         labels, annotations = {**known.labels, **labels}, {**known.annotations, **annotations}
         metadata["uid"] = known.meta.uid

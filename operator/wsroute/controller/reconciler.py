@@ -77,8 +77,7 @@ def plan_pass(
     ``now`` is monotonic, seconds; ``wall`` is the time that people know, seconds since the epoch; ``trust`` is in the
     routes' definition; ``sights`` are the Secrets that are followed."""
     memo.balancers = {key: memo.balancers.get(key) or BalancerMemo() for key in snapshot.balancers}
-    maps = snapshot.config_maps
-    states = {key: own.state.read(maps, key, own.tables.find(key, maps)) for key, own in memo.balancers.items()}
+    states = {key: balancer.state.read(snapshot.config_maps, key) for key, balancer in memo.balancers.items()}
     graph = _graph(snapshot, settings, memo, states, revision=revision, wall=wall)
     plans = {
         key: plan_balancer(

@@ -8,7 +8,7 @@ from wsroute.cluster.balancer_state import HOSTS_KEY, BalancerState, HostClaim, 
 from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.controller import generated
 from wsroute.controller.published_tables import HOSTS
-from wsroute.controller.tables import Known
+from wsroute.controller.tables import Known, find_tables
 from wsroute.dataplane import names
 from wsroute.dataplane.bundle import Bundle, BundleError, unpack
 from wsroute.dataplane.shards import TABLE_KEY, ShardError, parse_hosts
@@ -23,48 +23,36 @@ class StateMemo:
     """
 
     def __init__(self) -> None:
-        self._readings: tuple[tuple[Mapping[str, str], Reading], ...] = ()
-        """Of what stands, and of what is to be written, which may come some passes later."""
-        self._stands: Reading | None = None
-        """What was read last."""
+        self._read: tuple[Mapping[str, str], Reading] | None = None
         self._served: tuple[Bundle, Mapping[str, HostClaim]] | None = None
         self._looked_up: tuple[tuple[str, ...], Mapping[str, HostClaim]] | None = None
         self._completed: tuple[BalancerState, Mapping[str, HostClaim], BalancerState] | None = None
-        self._beside: tuple[BalancerState, tuple[ConfigMap, ...], BalancerState] | None = None
         self._written: tuple[BalancerState, Mapping[str, str]] | None = None
 
-    def read(self, maps: Mapping[Key, ConfigMap], balancer: Key, tables: Known) -> BalancerState:
-        """The state as it stands. ``tables`` are the parts of the balancer's tables.
+    def read(self, maps: Mapping[Key, ConfigMap], balancer: Key) -> BalancerState:
+        """The state as it stands.
 
         When its ConfigMap was deleted, or spoiled by a hand, nobody shall lose a host to somebody who only waited for
-        it: then the hosts of the version in force, or of its tables, belong to those that are served there. So do
-        those of a part for which the next state was still to be written when its leader ended.
+        it: then the hosts of the version in force, or of its tables, belong to those that are served there.
         """
         namespace, name = balancer
         known = generated.ours(maps.get(Key(namespace, names.state_name(name))), balancer)
         data = known.data if known is not None else {}
-        reading = next((reading for text, reading in self._readings if text == data), None)
-        if reading is None:
-            reading = read_state(data)
-            self._readings = ((data, reading), *self._readings[:1])
-        self._stands = reading
-        state, whole = reading
-        if whole and known is not None:
-            return self._with_unrecorded(state, beside(known, tables.values()))
+        if self._read is None or self._read[0] != data:
+            self._read = (data, read_state(data))
+        state, whole = self._read[1]
+        if whole:
+            return state
         nginx = generated.ours(maps.get(Key(namespace, names.nginx_name(name))), balancer)
         if nginx is None:
             served: Mapping[str, HostClaim] = {}
         elif names.TABLE_FORMAT_ANNOTATION in nginx.annotations:
-            served = self._hosts_in_tables(tables)
+            served = self._hosts_in_tables(find_tables(balancer, maps))
         else:
             served = self._hosts_in_force(nginx)
         if self._completed is None or self._completed[0] is not state or self._completed[1] is not served:
             self._completed = (state, served, replace(state, hosts={**served, **state.hosts}))
         return self._completed[2]
-
-    def stands(self, state: BalancerState) -> bool:
-        """Whether it is what stands, as it was read last."""
-        return self._stands is not None and self._stands.whole and self._stands.state == state
 
     def data(self, state: BalancerState) -> Mapping[str, str]:
         """The text of a state."""
@@ -75,20 +63,8 @@ class StateMemo:
             rest = read_state({key: text for key, text in data.items() if key != HOSTS_KEY}).state
             again = replace(rest, hosts=state.hosts)
             # The very state, where that is what will be read: what follows from it is known.
-            self._readings = ((data, Reading(state if again == state else again, whole=True)), *self._readings[:1])
+            self._read = (data, Reading(state if again == state else again, whole=True))
         return self._written[1]
-
-    def _with_unrecorded(self, state: BalancerState, parts: tuple[ConfigMap, ...]) -> BalancerState:
-        if not parts:
-            return state
-        if self._beside is None or self._beside[0] is not state or self._beside[1] != parts:
-            claims = {
-                host: claim
-                for host, claim in _owners(part.data.get(TABLE_KEY, "") for part in parts).items()
-                if host not in state.hosts or state.hosts[host].namespace != claim.namespace
-            }
-            self._beside = (state, parts, replace(state, hosts={**state.hosts, **claims}) if claims else state)
-        return self._beside[2]
 
     def _hosts_in_force(self, nginx: ConfigMap) -> Mapping[str, HostClaim]:
         bundle = generated.read_file(nginx).bundle
@@ -112,20 +88,10 @@ class StateMemo:
             if family == HOSTS.family
         )
         if self._looked_up is None or self._looked_up[0] != texts:
-            self._looked_up = (texts, _owners(texts))
+            found = [host for text in texts for host in _hosts_of(text)]
+            owners = {host.host: HostClaim(host.paths[0].route.namespace) for host in found if host.paths}
+            self._looked_up = (texts, owners)
         return self._looked_up[1]
-
-
-def beside(state: ConfigMap, tables: Iterable[ConfigMap]) -> tuple[ConfigMap, ...]:
-    """The parts of a table that were written before their hosts' owners were: what stands is still the state before."""
-    version = str(state.meta.version)
-    return tuple(part for part in tables if part.annotations.get(names.BESIDE_ANNOTATION) == version)
-
-
-def _owners(texts: Iterable[str]) -> Mapping[str, HostClaim]:
-    """Whose the hosts are that stand in parts of a table."""
-    found = [host for text in texts for host in _hosts_of(text)]
-    return {host.host: HostClaim(host.paths[0].route.namespace) for host in found if host.paths}
 
 
 def _hosts_of(text: str) -> Iterable[HostRecord]:

@@ -142,15 +142,6 @@ def keep_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
     return Tables(endpoints=_stages(differing(writes)))
 
 
-def adopt_hosts(balancer: Key, known: Known, *, epoch: int) -> tuple[Write, ...]:
-    """The parts with hosts that another leader wrote, as they stand, with this one's epoch."""
-    return tuple(
-        _restamp(balancer, each, epoch=epoch)
-        for (family, _), each in known.items()
-        if family == HOSTS.family and each.annotations.get(names.EPOCH_ANNOTATION) != str(epoch)
-    )
-
-
 def empty_tables(balancer: Key, known: Known, *, epoch: int) -> Tables:
     """Nothing, where parts stand that nobody needs."""
     return Tables(emptied=differing(_emptied(balancer, each, epoch=epoch) for each in known.values()))

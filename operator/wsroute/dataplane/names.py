@@ -62,10 +62,6 @@ WRITTEN_ANNOTATION: Final = "wsroute.dev/written"
 """On a part of a table: when it was written, by the operator's clock, in seconds since 1970. Agents measure with it how
 long a change takes; nothing goes by it."""
 
-BESIDE_ANNOTATION: Final = "wsroute.dev/beside-state"
-"""On a part of a table with hosts: the resourceVersion of the state that the leader knew when it wrote the part and had
-another state still to write. While the state is that one, owners of these hosts are missing from it."""
-
 VERSION_ANNOTATION: Final = "wsroute.dev/version"
 """The version of the configuration that the ConfigMap holds."""
 
