@@ -53,9 +53,11 @@ async def test_no_client_speaks_for_nginx(action: Forward) -> None:
             "X-WSRoute-Asked": f"whole 1 1 10.0.0.1 https websocket other.example.com ws {'1 ' * 3}",
             "X-WSRoute-Failed": f"1|team-a/chat|{at(backend)}||502|-",
             "X-WSRoute-Endpoint": "127.0.0.1:1",
+            "X-WSRoute-Handshake": "sound",
             "X-Accel-Redirect": "@wsroute_503",
             "X-User": "anna",
         }
+        assert (await shake(port, headers={**forged, "Sec-WebSocket-Version": "8"})).status == 426
         async with await held_socket(connected(port), host=HOST, path="/ws") as client:
             assert (await shake(port, headers=forged)).status == 101
             await until(lambda: counted(nginx) == {str(at(backend)): 1}, what="for the other socket to be taken back")
@@ -133,3 +135,30 @@ async def test_a_decision_that_comes_too_late_is_taken_back() -> None:
         os.kill(worker, signal.SIGCONT)
         assert (await shake(port)).status == 101
         await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "key", "place"),
+    [
+        ("GET", "13", "dGhlIHNhbXBsZSBub25jZQ==", "@wsroute_usual"),
+        ("GET", "8", "dGhlIHNhbXBsZSBub25jZQ==", "@wsroute_426"),
+        ("GET", "13", "x", "@wsroute_400"),
+        ("POST", "13", "dGhlIHNhbXBsZSBub25jZQ==", "@wsroute_400"),
+    ],
+)
+async def test_handshakes_are_looked_at_for_a_worker_of_an_earlier_release(
+    method: str, version: str, key: str, place: str
+) -> None:
+    """It asks without the verdict of nginx's own table."""
+    async with routed(forward()) as (nginx, _, _):
+        [worker] = nginx.workers()
+        reader, writer = await asyncio.open_unix_connection(nginx.paths.decide_socket)
+        writer.write(
+            f"{method} /ws HTTP/1.1\r\nHost: wsroute\r\n"
+            f"Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n"
+            f"X-WSRoute-Asked: short {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n\r\n".encode()
+        )
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        assert f"X-Accel-Redirect: {place}\r\n".encode() in answer

@@ -34,6 +34,29 @@ async def test_a_prefix_takes_whole_path_elements(others: list[Location]) -> Non
             assert nginx.error_log() == ""
 
 
+@pytest.mark.parametrize("others", [FEW, MANY], ids=["few", "many"])
+@pytest.mark.parametrize("wider", ["", "/", "/a", "/a/b"])
+async def test_an_exact_path_with_a_slash_at_its_end_takes_no_other_and_redirects_none(
+    others: list[Location], wider: str
+) -> None:
+    [port] = free_ports(1)
+    async with running_backend() as exact, running_backend() as below:
+        names = {"exact": exact, "below": below, "team-a_chat_0": below}
+        locations = [location("/a/b/", proxy("exact"), match=PathMatch.EXACT), *others]
+        several = configuration(
+            port=port,
+            upstreams=[upstream(backend.endpoint(), name=name) for name, backend in names.items()],
+            servers=[server(*locations, *([location(wider, proxy("below"))] if wider else []))],
+        )
+        with running_nginx(several):
+            assert (await shake(port, "/a/b/")).status == 101
+            assert [len(exact.requests), len(below.requests)] == [1, 0]
+            for path in ("/a/b", "/a/b/c"):
+                answer = await shake(port, path)
+                assert (answer.status, answer.reason) == ((101, "") if wider else (404, "no-route")), path
+            assert [len(exact.requests), len(below.requests)] == [1, 2 if wider else 0]
+
+
 async def test_everything_else_is_404_whatever_the_method() -> None:
     [port] = free_ports(1)
     with running_nginx(configuration(port=port)) as nginx:

@@ -23,10 +23,10 @@ P = TypeVar("P", bound=_Place)
 
 def by_listeners(parts: Iterable[tuple[Sequence[str], Sequence[P]]]) -> list[tuple[tuple[str, ...], tuple[P, ...]]]:
     """What a host serves, from what each of its routes has on which listeners: the listeners that have the same paths,
-    sorted, and these paths in order."""
+    sorted, and these paths in order. A route that has lost all its paths to others serves nothing."""
     found: defaultdict[str, list[P]] = defaultdict(list)
     for listeners, paths in parts:
-        for listener in listeners:
+        for listener in listeners if paths else ():
             found[listener] += paths
     same: defaultdict[tuple[P, ...], list[str]] = defaultdict(list)
     for listener, paths in sorted(found.items()):

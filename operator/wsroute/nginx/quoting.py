@@ -183,16 +183,17 @@ class RegexLiteral(Emitted):
 
 @final
 class PathPattern(Emitted):
-    """The regular expression of a ``location`` for a path and all below it: ``/ws``, ``/ws/``, ``/ws/a``, no ``/wsx``.
+    """The regular expression of a ``location`` for a path and all ``below`` it (``/ws``, ``/ws/``, ``/ws/a``, but not
+    ``/wsx``), or for the path alone.
 
     It ends in ``\\z``, because ``$`` would match before a line break, too.
     """
 
     __slots__ = ()
 
-    def __new__(cls, value: str) -> Self:
+    def __new__(cls, value: str, *, below: bool = True) -> Self:
         _path_fault(_printable(value, "A path"), "A path")
-        pattern = rf"^{RegexLiteral(value)}(/|\z)"
+        pattern = rf"^{RegexLiteral(value)}" + (r"(/|\z)" if below else r"\z")
         return str.__new__(cls, _fitting(pattern if _BARE_PATH.fullmatch(value) else f'"{pattern}"', "A path"))
 
 

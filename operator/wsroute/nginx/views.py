@@ -44,7 +44,8 @@ COMMON_IDLE_TIMEOUT: Final = 3_600_000
 is written for another."""
 
 MANY_PREFIXES: Final = 32
-"""A host with more of them gets locations that nginx finds in a tree, so that they cost no handshake anything."""
+"""A host with more of them gets locations that nginx finds in a tree, so that no handshake pays for them; not where
+an exact path must be an expression, which such locations would shut out."""
 
 _ROUTES_SHOWN: Final = 3
 
@@ -167,7 +168,7 @@ def server_view(server: VirtualServer, *, heads: tuple[Block, ...], request_head
     routes = tuple(dict.fromkeys(location.route for location in server.locations))
     name = ServerName(server.host)
     exact = frozenset(path for path, match in paths if match is PathMatch.EXACT)
-    many = len(paths) - len(exact) > MANY_PREFIXES
+    many = len(paths) - len(exact) > MANY_PREFIXES and not any(map(_redirected_to, exact))
     return ServerView(
         title=Comment(f"{server.host}: {_named(routes)}"),
         heads=heads,
@@ -248,12 +249,19 @@ _PATTERN: Final = Block("~ ")
 _EVERYTHING: Final = Block("")
 
 
+def _redirected_to(path: str) -> bool:
+    """Whether nginx would answer ``/q`` with a redirect where there is ``location = /q/`` and no ``location = /q``."""
+    return path.endswith("/") and path != "/"
+
+
 def _places(location: Location, *, exact: frozenset[str], many: bool) -> tuple[PlaceView, ...]:
     """The locations that a path takes. nginx's own prefixes know no path elements, so that ``/ws`` is a regular
     expression, or where there are ``many`` both ``= /ws`` and ``^~ /ws/``: at a reload each location costs nginx as
     much as all the rest of a server, and at a request each expression that it tries an eighth of a microsecond."""
     path = location.path
     if location.match is PathMatch.EXACT:
+        if _redirected_to(path):
+            return (PlaceView(_PATTERN, PathPattern(path, below=False)),)
         return (PlaceView(_EXACT, LocationPath(path)),)
     if path == "/":
         return (PlaceView(_EVERYTHING, LocationPath(path)),)

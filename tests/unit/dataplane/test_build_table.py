@@ -7,6 +7,7 @@ import pytest
 from tests.support import objects as made
 from wsroute.dataplane.build_table import build_table
 from wsroute.dataplane.ir import PathMatch, RefusalReason, Refuse, RouteRef
+from wsroute.dataplane.shards import host_line, parse_hosts
 from wsroute.dataplane.table import (
     Address,
     EndpointGroup,
@@ -137,6 +138,18 @@ def test_listeners_of_a_host_with_the_same_paths_share_a_record() -> None:
         ("chat.example.com", ("a", "c"), ["/one", "/two"]),
         ("chat.example.com", ("b",), ["/more", "/one", "/two"]),
     ]
+
+
+def test_a_host_whose_only_route_lost_all_its_paths_is_in_no_table() -> None:
+    """A record without paths would be no record: agents refuse the part that it stands in, and all of its hosts."""
+    first = made.route("first", created="2026-01-01T00:00:00Z")
+    second = made.route("second", hosts=["chat.example.com", "more.example.com"], created="2026-01-02T00:00:00Z")
+    passes = Passes()
+    for objects in ([second], [first, second], [first, second, *team(1, "10.0.0.1")]):
+        found = passes.table(*objects)
+        text = "".join(f"{host_line(record)}\n" for record in found.hosts)
+        assert parse_hosts(text) == found.hosts
+    assert [record.host for record in found.hosts] == ["chat-1.example.com", "chat.example.com"]
 
 
 def test_a_balancer_whose_spec_does_not_parse() -> None:

@@ -89,6 +89,7 @@ def _closes_at_its_end(token: str) -> bool:
         (quoting.PathPattern("/ws"), r"^/ws(/|\z)"),
         (quoting.PathPattern("/v1.0/(a)*+"), r"^/v1\.0/\(a\)\*\+(/|\z)"),
         (quoting.PathPattern("/a b;{2}\\t"), r'"^/a b;\{2\}\\\\t(/|\z)"'),
+        (quoting.PathPattern("/ws/", below=False), r"^/ws/\z"),
         (quoting.RegexLiteral('/v1.0/(a)"\\$'), r"/v1\.0/\(a\)\"\\\\\$"),
         (quoting.RewriteTarget(""), ""),
         (quoting.RewriteTarget('/a"b'), '/a\\"b'),

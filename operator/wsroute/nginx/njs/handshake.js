@@ -45,6 +45,14 @@ function decideFirst(r, asked) {
     const upgrade = asked[UPGRADE];
     let permitted = true;
     if (upgrade === 'websocket') {
+        const verdict = r.headersIn['X-WSRoute-Handshake'] || judgeHandshake(r);
+        if (verdict === 'bad-handshake') {
+            return refuse(variables, 400, verdict);
+        }
+        if (verdict === 'upgrade-required') {
+            variables.wsroute_spoken = '13';
+            return refuse(variables, 426, verdict);
+        }
         if (record.o !== undefined && !permitsOrigin(record.o, r.headersIn.Origin)) {
             if (record.o.m === 'E') {
                 return refuse(variables, 403, 'origin');
@@ -52,11 +60,6 @@ function decideFirst(r, asked) {
             variables.wsroute_foreign = '1';
             permitted = false;
         }
-    } else if (upgrade === 'bad-handshake') {
-        return refuse(variables, 400, upgrade);
-    } else if (upgrade === 'upgrade-required') {
-        variables.wsroute_spoken = '13';
-        return refuse(variables, 426, upgrade);
     } else if (record.w === 1) {
         return refuse(variables, 426, 'upgrade-required');
     }
@@ -87,6 +90,17 @@ function refuse(variables, status, reason) {
     variables.wsroute_refusal = reason;
     countRequest(reason, variables.wsroute_route);
     return '@wsroute_' + status;
+}
+
+// The same as nginx's own table of handshakes, near enough: the worker of an earlier release, which may be asking while
+// nginx reloads, does not have that.
+function judgeHandshake(r) {
+    const headers = r.headersIn;
+    if (r.method === 'GET' && headers['Sec-WebSocket-Version'] !== '13') {
+        return 'upgrade-required';
+    }
+    const key = headers['Sec-WebSocket-Key'];
+    return r.method === 'GET' && key !== undefined && key.length === 24 ? 'sound' : 'bad-handshake';
 }
 
 // May a page of this origin open a socket? Without the header it is no browser, unless the route says otherwise.
