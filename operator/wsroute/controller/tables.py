@@ -174,7 +174,7 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
     host_parts = _split(HOSTS, table.hosts, _count(HOSTS, known), memo.hosts)
     group_parts = _split(GROUPS, wanted_groups, _count(GROUPS, known), memo.groups)
     certificate_parts: tuple[Part[CertificateRecord], ...] = ()
-    wanted_certificates = table.certificates if certified else _items(CERTIFICATES, certificates)
+    wanted_certificates = table.certificates if certified else _items(CERTIFICATES, certificates.values())
     if wanted_certificates or certificates:  # most balancers end no TLS
         count = _count(CERTIFICATES, known)
         certificate_parts = _split(CERTIFICATES, wanted_certificates, count, memo.certificates)
@@ -243,9 +243,16 @@ def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Mapping[in
     return standing
 
 
-def _items(kind: Kind[Item], standing: Mapping[int, Standing[Item]]) -> tuple[Item, ...]:
-    """What the parts of a family say as they stand, as far as that can be read."""
-    return tuple(sorted((item for part in standing.values() for item in part.items or ()), key=kind.name))
+def _items(kind: Kind[Item], parts: Iterable[Standing[Item]]) -> tuple[Item, ...]:
+    """What some parts of a family say as they stand, as far as that can be read. While the number of parts changes, a
+    name may stand in two of them: what was written last counts."""
+    found: dict[str, list[Item]] = {}
+    for part in sorted(parts, key=lambda part: part.known.meta.version):
+        own: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in part.items or ():
+            own[kind.name(item)].append(item)
+        found |= own
+    return tuple(item for name in sorted(found) for item in found[name])
 
 
 def _with_published(
@@ -255,13 +262,8 @@ def _with_published(
 ) -> tuple[EndpointGroup, ...]:
     """The groups that are wanted, and those that nobody wants any more but a host still names as it is published."""
     names_wanted = set(map(_NAME, wanted))
-    others = [
-        group
-        for standing in groups
-        if standing.since.keys() - names_wanted
-        for group in standing.items or ()
-        if group.name not in names_wanted
-    ]
+    unwanted = (standing for standing in groups if standing.since.keys() - names_wanted)
+    others = [group for group in _items(GROUPS, unwanted) if group.name not in names_wanted]
     if not others:
         return wanted
     if all(standing.items is not None for standing in hosts):

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.tables import tables
+from tests.support.tables import forward, group, host, record, table, tables
 from wsroute.cluster.objects import ConfigMap, Key, Meta
 from wsroute.controller import tables as planning
 from wsroute.controller.plan import Write
@@ -16,7 +16,7 @@ from wsroute.controller.tables import TableMemo, Tables, find_tables, plan_table
 from wsroute.dataplane import names
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, parse_groups, parse_hosts, parse_place
-from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, Table
+from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, Table, Target
 
 BALANCER = Key("wsroute-system", "shared")
 EMPTY = Table((), ())
@@ -61,8 +61,8 @@ class Store:
 
 
 def named(hosts: list[HostRecord]) -> Iterator[str]:
-    for host in hosts:
-        for path in host.paths:
+    for each in hosts:
+        for path in each.paths:
             if isinstance(path.action, Forward):
                 for target in path.action.targets:
                     yield target.group
@@ -88,6 +88,28 @@ def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]
                 store.memo = TableMemo()
             settle(store, before, table)
             before = table
+
+
+def named_by(name: str, *groups: EndpointGroup) -> HostRecord:
+    """A host with a path to each of these groups."""
+    return host(*(record(f"/{number}", forward(Target(each.name, 1))) for number, each in enumerate(groups)), name=name)
+
+
+def test_a_group_that_stands_in_parts_of_two_numbers_is_written_once() -> None:
+    """A pass was stopped while it made more parts: those that it wrote hold groups which the first one, as it still
+    stands, holds as well. Nobody wants them any more, but a host still names them."""
+    leaving = [group(name=f"team-a/old-{number}:80") for number in range(8)]
+    come = [group(name=f"team-a/new-{number}:80") for number in range(40)]
+    before = table(named_by("old.example.com", *leaving), groups=leaving)
+    after = table(named_by("new.example.com", *come), groups=come)
+    store = Store()
+    settle(store, EMPTY, before)
+    with patch.object(planning, "PART_BYTES", 2_000):
+        stopped, first = store.plan(after).endpoints
+        for write in stopped:
+            store.put(write)
+        assert [write.wanted.key.name for write in first] == ["shared-table-e0"]
+        settle(store, before, after)
 
 
 def write_stages(planned: Tables) -> list[tuple[Write, ...]]:
