@@ -240,7 +240,13 @@ class Bench:
 
     def probe(self, cluster: api.CurrentCluster, address: str, host: str, says: list[bytes]) -> float:
         """Open handshakes on a pod until an answer holds one of ``says``; when that was."""
-        return probe(cluster, address, host=host, says=says, pause=self.terms.pause)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            answer = handshake(cluster, address, host)
+            if any(text in answer for text in says):
+                return time.monotonic()
+            time.sleep(self.terms.pause)
+        raise TimeoutError(f"{address} does not answer for {host} with {says!r}; its last answer was {answer!r}")
 
     async def new_route(self, number: int) -> Written:
         """A new route, on a Service that is there already."""
@@ -393,17 +399,6 @@ def summary(seconds: list[float]) -> str:
 def upgraded_by(pods: list[str]) -> list[bytes]:
     """What stands in an answer when one of these backends' pods upgraded the connection."""
     return [f"X-Chat-Pod: {pod}\r\n".encode() for pod in pods]
-
-
-def probe(cluster: api.CurrentCluster, address: str, *, host: str, says: list[bytes], pause: float) -> float:
-    """Open handshakes on a pod, so many seconds apart, until an answer holds one of ``says``; when that was."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        answer = handshake(cluster, address, host)
-        if any(text in answer for text in says):
-            return time.monotonic()
-        time.sleep(pause)
-    raise TimeoutError(f"{address} does not answer for {host} with {says!r}; its last answer was {answer!r}")
 
 
 def sample(answer: Answer, name: str, **labels: str) -> float:

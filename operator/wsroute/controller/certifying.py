@@ -172,14 +172,15 @@ def files_of(published: ConfigMap | None) -> frozenset[str]:
     if published is None:
         return frozenset()
     if published.labels.get(names.ROLE_LABEL) == names.ROLE_TABLE:
-        lines = published.data.get(TABLE_KEY, "")
-        return _files_of_lines(lines) if lines.startswith(CERTIFICATE_WORD) else frozenset()
+        return _files_of_lines(published.data.get(TABLE_KEY, ""))
     text = published.annotations.get(names.CERTIFICATES_ANNOTATION, "")
     return frozenset(file for file in text.split() if is_file(file))
 
 
 @lru_cache(maxsize=256)
 def _files_of_lines(text: str) -> frozenset[str]:
+    if not text.startswith(CERTIFICATE_WORD):
+        return frozenset()
     return frozenset(_NAMED_FILE.findall(text))
 
 

@@ -102,9 +102,11 @@ class TableMemo:
     def find(self, balancer: Key, maps: Mapping[Key, ConfigMap]) -> Known:
         """:func:`find_tables`, which looks again only when a part has changed."""
         if self.known is None or any(_may_be_part(balancer, key) for key in changed_names(self.known[0], maps)):
-            self.known = (maps, find_tables(balancer, maps))
-        self.known = (maps, self.known[1])
-        return self.known[1]
+            parts = find_tables(balancer, maps)
+        else:
+            parts = self.known[1]
+        self.known = (maps, parts)
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
