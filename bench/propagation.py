@@ -8,6 +8,10 @@ the time from the API server's answer to the write until a handshake on the last
 - the same back to back, up to 100 at a time: what each of them takes, until all are served, and how many reloads,
 - at the end, routes that are added one after the other: what their hosts answer meanwhile.
 
+A sample is taken once the one before it has settled everywhere and nothing was at work for a moment: what a change
+leaves to be done afterwards (acknowledgements, statuses) shall not fall into the next one. The endpoints are small
+programs (``bench.endpoint``), as each handshake of a prober takes from the two cores what is being measured there.
+
 The Services are headless, and their slices say so as Kubernetes' own do: the balancer needs no address of theirs, and
 for one kube-proxy (iptables) would write its rules anew at each change of an endpoint, which takes 65 ms of processor
 time just when the change is on its way.
@@ -26,10 +30,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import endpoint
 from bench.additions import Additions
 from bench.bursts import EVERY, Burst
 from bench.probes import handshake
@@ -42,6 +48,9 @@ from wsroute.kube.port import ENDPOINT_SLICES, PODS, ROUTES, SERVICES
 
 NAMESPACE = "bench"
 ENDPOINTS = 3
+PROGRAM: Final = Path(endpoint.__file__).read_text(encoding="utf-8")
+REST: Final = 0.2
+"""Seconds of rest before an isolated change."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class Bench:
             *("-n", install.NAMESPACE, "patch", "wsb", install.BALANCER, "--type=merge"),
             *("-p", json.dumps({"spec": terms})),
         )
-        await self.stack.backend(replicas=2 * ENDPOINTS)
+        await self.stack.backend(replicas=2 * ENDPOINTS, program=PROGRAM)
 
         async def backends_run() -> None:
             listing = await self.stack.client.list(PODS, namespace=NAMESPACE, label_selector="app=chat")
@@ -266,6 +275,7 @@ class Bench:
         """Take samples, each after the one before has settled everywhere, and print them."""
         taken = []
         for sample in range(samples):
+            await asyncio.sleep(REST)
             host, says = await change(sample % self.routes)
             written = time.monotonic()
             await asyncio.sleep(self.terms.quiet)

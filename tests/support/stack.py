@@ -77,9 +77,17 @@ class Stack:
         return f"{name}.{self.namespace}.example.com"
 
     async def backend(
-        self, name: str = "chat", *, replicas: int = 1, pre_stop: int = 0, service: bool = True, grace: int = 30
+        self,
+        name: str = "chat",
+        *,
+        replicas: int = 1,
+        pre_stop: int = 0,
+        service: bool = True,
+        grace: int = 30,
+        program: str = "",
     ) -> None:
-        """Apply a Deployment of the chat app and its Service. ``pre_stop`` seconds pass before a pod is told to end."""
+        """Apply a Deployment of the chat app and its Service. ``pre_stop`` seconds pass before a pod is told to end.
+        ``program`` is the text of a Python program to run in place of the chat."""
         container: Json = {
             "name": "chat",
             "image": self.chat_image,
@@ -88,6 +96,8 @@ class Stack:
             "ports": [{"name": "http", "containerPort": 8080}],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
         }
+        if program:
+            container |= {"command": ["python3", "-c", program], "args": []}
         if pre_stop:
             container["lifecycle"] = {"preStop": {"sleep": {"seconds": pre_stop}}}
         labels = {"app": name}
