@@ -7,8 +7,9 @@ nothing new of the others in it, so what counts for a route is since when its ow
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wsroute.cluster.objects import ConfigMap
@@ -23,15 +24,22 @@ from wsroute.dataplane.table import CertificateRecord, EndpointGroup, Forward, H
 
 Item = TypeVar("Item", HostRecord, EndpointGroup, CertificateRecord)
 
-REMEMBERED: Final = 64
-"""Routes that each part remembers to have told of once."""
+REMEMBERED: Final = 1024
+"""Keys that each family remembers to have told of once."""
 
 Told = Mapping[Any, object]
-"""What some items say, by whom it concerns: of hosts it concerns their routes; of endpoints the name of their group, of
-which only counts that it is there; of certificates the names on their listeners, of which the same holds, and everybody
-together, of whom counts which files they are."""
+"""What some items say, by keys of what it concerns: of hosts a route and a host, of endpoints the name of their group,
+of which only counts that it is there, of certificates a name and a listener, of which the same holds, and a name and
+nothing, of which counts which files they are."""
 
-_EVERYBODY: Final = None
+_FILES: Final = ""
+"""Stands in a key for no listener."""
+
+_VERSION: Final = attrgetter("version")
+
+
+_Served = tuple[tuple[str, ...], tuple[PathRecord, ...]]
+"""The listeners of a host, and a route's paths there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +56,14 @@ class Kind(Generic[Item]):
 
 
 def _told_by_hosts(hosts: tuple[HostRecord, ...]) -> Told:
-    found: defaultdict[RouteRef, list[object]] = defaultdict(list)
+    found: defaultdict[tuple[RouteRef, str], list[_Served]] = defaultdict(list)
     for host in hosts:
         paths: defaultdict[RouteRef, list[PathRecord]] = defaultdict(list)
         for path in host.paths:
             paths[path.route].append(path)
         for route, own in paths.items():
-            found[route].append((host.host, host.listeners, tuple(own)))
-    return {route: tuple(parts) for route, parts in found.items()}
+            found[route, host.host].append((host.listeners, tuple(own)))
+    return {key: tuple(served) for key, served in found.items()}
 
 
 def _told_by_groups(groups: tuple[EndpointGroup, ...]) -> Told:
@@ -64,7 +72,10 @@ def _told_by_groups(groups: tuple[EndpointGroup, ...]) -> Told:
 
 def _told_by_certificates(certificates: tuple[CertificateRecord, ...]) -> Told:
     names = dict.fromkeys(((each.name, listener) for each in certificates for listener in each.listeners), True)
-    return {**names, _EVERYBODY: certificates}
+    files: defaultdict[tuple[str, str], list[CertificateRecord]] = defaultdict(list)
+    for each in certificates:
+        files[each.name, _FILES].append(each)
+    return {**names, **{key: tuple(own) for key, own in files.items()}}
 
 
 HOSTS: Final[Kind[HostRecord]] = Kind(
@@ -106,7 +117,7 @@ def total_size(kind: Kind[Item], items: Collection[tuple[Item, str]]) -> Size:
 
 
 class Since(NamedTuple):
-    """What a part tells of somebody, None when it does not any more, and since which resourceVersion."""
+    """What a family tells of a key, None when it does not any more, and since which resourceVersion."""
 
     told: object
     version: int
@@ -114,99 +125,160 @@ class Since(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing(Generic[Item]):
-    """A part as it stands. ``items`` is None when it can't be read. What was written before we first looked was written
-    by ``floor`` at the latest; 0 when we have seen it all."""
+    """A part as it stands, and what it tells. ``items`` is None when it can't be read."""
 
     known: ConfigMap
     items: tuple[Item, ...] | None
-    since: Mapping[Any, Since]
-    floor: int
+    told: Told
 
     @property
     def text(self) -> str:
         """Its lines."""
         return self.known.data.get(TABLE_KEY, "")
 
+    @property
+    def version(self) -> int:
+        """Its resourceVersion."""
+        return self.known.meta.version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family(Generic[Item]):
+    """The parts of a family as they stand, by their index, and since when it tells what it tells, in whichever part:
+    when there are more parts, most of what they tell has only moved. What was written before we first looked was
+    written by ``floor`` at the latest; 0 when we have seen it all."""
+
+    parts: Mapping[int, Standing[Item]]
+    since: Mapping[Any, Since]
+    floor: int
+
 
 def look(
-    kind: Kind[Item],
-    known: ConfigMap,
-    before: Standing[Item] | None,
-    *,
-    made: Part[Item] | None,
-    first: bool,
-) -> Standing[Item]:
-    """A part as it stands now. ``made`` is how it was last to stand; ``first`` says that we look at this balancer's
-    tables for the first time."""
-    if before is not None and before.known is known:
-        return before
-    text, version = known.data.get(TABLE_KEY, ""), known.meta.version
-    floor = before.floor if before is not None else version if first else 0
-    if before is not None and before.text == text:
-        return Standing(known, before.items, before.since, floor)
+    kind: Kind[Item], known: Mapping[int, ConfigMap], before: Family[Item] | None, *, made: Sequence[Part[Item]]
+) -> Family[Item]:
+    """A family as it stands now. ``made`` is how its parts were last to stand."""
+    old = before.parts if before is not None else {}
+    parts: dict[int, Standing[Item]] = {}
+    changed: list[int] = []
+    for index, config_map in known.items():
+        standing = old.get(index)
+        if standing is None or standing.text != config_map.data.get(TABLE_KEY, ""):
+            standing = _read(kind, config_map, made[index] if index < len(made) else None)
+            changed.append(index)
+        elif standing.known is not config_map:
+            standing = replace(standing, known=config_map)
+        parts[index] = standing
+    if before is None or not old:
+        floor = max((part.version for part in parts.values()), default=0)
+        return Family(parts, _since({}, {}, parts, changed), floor)
+    if not changed and parts.keys() == old.keys():
+        return Family(parts, before.since, before.floor)
+    return Family(parts, _since(before.since, old, parts, changed), before.floor)
+
+
+def _read(kind: Kind[Item], known: ConfigMap, made: Part[Item] | None) -> Standing[Item]:
+    text = known.data.get(TABLE_KEY, "")
     items: tuple[Item, ...] | None
     try:
         items = made.items if made is not None and made.text == text else kind.parse(text)
     except ShardError:
         items = None
-    told, old = kind.told(items or ()), before.since if before is not None else {}
-    since: dict[Any, Since] = {}
-    for somebody, says in told.items():
-        entry = old.get(somebody)
-        since[somebody] = entry if entry is not None and entry.told == says else Since(says, version)
-    gone = [
-        (somebody, entry if entry.told is None else Since(None, version))
-        for somebody, entry in old.items()
-        if somebody not in told
-    ]
-    since.update(sorted(gone, key=lambda pair: pair[1].version)[-REMEMBERED:])
-    return Standing(known, items, since, floor)
+    return Standing(known, items, kind.told(items or ()))
+
+
+def _since(
+    before: Mapping[Any, Since],
+    old: Mapping[int, Standing[Item]],
+    parts: Mapping[int, Standing[Item]],
+    changed: Collection[int],
+) -> Mapping[Any, Since]:
+    """Since when parts tell what they tell, of which these have ``changed``. What was written last counts."""
+    lost = _lost(old, parts, changed)
+    fresh: dict[Any, Since] = {}
+    for part in sorted((parts[index] for index in changed), key=_VERSION):
+        for key, says in part.told.items():
+            entry = fresh.get(key) or before.get(key)
+            if entry is None or entry.told != says:
+                fresh[key] = Since(says, part.version)
+            lost.pop(key, None)
+    if not fresh and not lost:
+        return before
+    found = {**before, **fresh}
+    for key, version in lost.items():
+        if telling := [part for part in parts.values() if key in part.told]:
+            says = max(telling, key=_VERSION).told[key]
+            if found[key].told != says:
+                found[key] = Since(says, max(map(_VERSION, parts.values())))
+        elif version is None:
+            del found[key]
+        else:
+            found[key] = Since(None, version)
+    return _bounded(found) if lost else found
+
+
+def _lost(
+    old: Mapping[int, Standing[Item]], parts: Mapping[int, Standing[Item]], changed: Collection[int]
+) -> dict[Any, int | None]:
+    """What parts do not tell any more, and since which version; None where a hand has deleted the part: what that told
+    is told anew."""
+    lost: dict[Any, int | None] = {}
+    for index, part in old.items():
+        now = parts.get(index)
+        if now is None:
+            lost |= dict.fromkeys(part.told)
+        elif index in changed:
+            lost |= dict.fromkeys(part.told.keys() - now.told.keys(), now.version)
+    return lost
+
+
+def _bounded(since: dict[Any, Since]) -> dict[Any, Since]:
+    gone = sorted((key for key, entry in since.items() if entry.told is None), key=lambda key: since[key].version)
+    for key in gone[:-REMEMBERED]:
+        del since[key]
+    return since
 
 
 def groups_of(told: object) -> Iterator[str]:
-    """The groups of endpoints that are named in what hosts tell of a route."""
+    """The groups of endpoints that are named in what is told of a route on a host."""
     if isinstance(told, tuple):
-        for _, _, paths in told:
+        for _, paths in told:
             for path in paths:
                 if isinstance(path.action, Forward):
                     for target in path.action.targets:
                         yield target.group
 
 
+Pairs = Sequence[tuple[tuple[Item, ...], Standing[Item] | None]]
+"""The items that each part should have, and how it stands."""
+
+
 class TableView:
-    """How far the published tables are with what is wanted. ``parts`` are those with hosts: the items that they should
-    have, and how they stand. ``groups`` are the parts with endpoints that stand, ``certificates`` those with
-    certificates, as ``parts``."""
+    """How far the published tables are with what is wanted: the parts with hosts and with certificates, and the
+    families of hosts, of endpoints and of certificates as they stand."""
 
     def __init__(
         self,
-        parts: Sequence[tuple[tuple[HostRecord, ...], Standing[HostRecord] | None]],
-        groups: Sequence[Standing[EndpointGroup]],
-        certificates: Sequence[tuple[tuple[CertificateRecord, ...], Standing[CertificateRecord] | None]] = (),
+        parts: Pairs[HostRecord],
+        certificate_parts: Pairs[CertificateRecord],
+        hosts: Family[HostRecord],
+        groups: Family[EndpointGroup],
+        certificates: Family[CertificateRecord],
     ) -> None:
         self._parts = tuple(parts)
-        self._certificates = tuple(certificates)
-        self._groups = {
-            name: since.version for part in groups for name, since in part.since.items() if since.told is not None
-        }
-        floors = [part.floor for part in groups]
-        floors += [known.floor for _, known in (*parts, *certificates) if known is not None]
-        self._floor = max([1, *floors])
+        self._certificate_parts = tuple(certificate_parts)
+        self._hosts = hosts
+        self._certificates = certificates
+        self._groups = _told_since(groups)
+        self._named = _told_since(certificates)
+        self._floor = max(1, hosts.floor, groups.floor, certificates.floor)
         self._names = {
-            (each.name, listener) for items, _ in certificates for each in items for listener in each.listeners
-        }
-        self._named = {
-            key: since.version
-            for _, standing in certificates
-            if standing is not None
-            for key, since in standing.since.items()
-            if since.told is not None
+            (each.name, listener) for items, _ in certificate_parts for each in items for listener in each.listeners
         }
 
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal when the same is to be said of all routes."""
-        return self._parts, self._groups, self._certificates, self._floor
+        return self._parts, self._hosts.since, self._groups, self._certificate_parts, self._named, self._floor
 
     @cached_property
     def newest(self) -> int:
@@ -218,12 +290,10 @@ class TableView:
     def certified(self) -> int | None:
         """A pod that has the table of this resourceVersion serves all certificates as they are wanted; None while they
         are not published."""
-        since = self._floor
-        for items, standing in self._certificates:
-            if standing is None or standing.items != items:
-                return None
-            since = max(since, standing.since[_EVERYBODY].version)
-        return since
+        if any(standing is None or standing.items != items for items, standing in self._certificate_parts):
+            return None
+        versions = [since.version for (_, listener), since in self._certificates.since.items() if listener == _FILES]
+        return max([self._floor, *versions])
 
     def since(self, route: RouteRef) -> int | None:
         """A pod that has the table of this resourceVersion serves a route as it is wanted; None while that is not
@@ -245,20 +315,18 @@ class TableView:
 
     @cached_property
     def _routes(self) -> Mapping[RouteRef, int | None]:
-        found: dict[RouteRef, int | None] = {}
+        wanted: dict[Any, object] = {}
         for items, standing in self._parts:
-            published: Mapping[RouteRef, Since] = standing.since if standing is not None else {}
-            if standing is not None and standing.items == items:
-                told: Told = {route: since.told for route, since in published.items()}
-            else:
-                told = HOSTS.told(items)
-            for route in told.keys() | published.keys():
-                before = found.get(route, self._floor)
-                version = self._version(told.get(route), published.get(route))
-                found[route] = None if version is None or before is None else max(before, version)
+            wanted |= standing.told if standing is not None and standing.items == items else HOSTS.told(items)
+        found: dict[RouteRef, int | None] = {}
+        for key in wanted.keys() | self._hosts.since.keys():
+            route, host = key
+            before = found.get(route, self._floor)
+            version = self._version(host, wanted.get(key), self._hosts.since.get(key))
+            found[route] = None if version is None or before is None else max(before, version)
         return found
 
-    def _version(self, told: object, published: Since | None) -> int | None:
+    def _version(self, host: str, told: object, published: Since | None) -> int | None:
         if published is None or published.told != told:
             return None
         version = published.version
@@ -267,19 +335,24 @@ class TableView:
             if since is None:
                 return None
             version = max(version, since)
-        for name in self._names_of(told):
+        for name in self._names_of(host, told):
             since = self._named.get(name)
             if since is None:
                 return None
             version = max(version, since)
         return version
 
-    def _names_of(self, told: object) -> Iterator[tuple[str, str]]:
-        """What is wanted to cover the hosts of a route, by name and listener, where they get a certificate."""
+    def _names_of(self, host: str, told: object) -> Iterator[tuple[str, str]]:
+        """What is wanted to cover a route's host, by name and listener, where it gets a certificate."""
         if self._names and isinstance(told, tuple):
-            for host, listeners, _ in told:
+            for listeners, _ in told:
                 for listener in listeners:
                     covering = ((name, listener) for name in (host, wildcard_of(host), EVERYTHING))
                     found = next((key for key in covering if key in self._names), None)
                     if found is not None:
                         yield found
+
+
+def _told_since(family: Family[Any]) -> Mapping[Any, int]:
+    """Since when a family tells of each key, if it does."""
+    return {key: since.version for key, since in family.since.items() if since.told is not None}

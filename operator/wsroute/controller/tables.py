@@ -27,6 +27,7 @@ from wsroute.controller.published_tables import (
     CERTIFICATES,
     GROUPS,
     HOSTS,
+    Family,
     Item,
     Kind,
     Part,
@@ -65,13 +66,13 @@ Known = Mapping[tuple[str, int], ConfigMap]
 
 @dataclass(slots=True)
 class _FamilyMemo(Generic[Item]):
-    """What is kept of one family between passes: the parts that some items gave when so many parts stood, and how each
-    part stands, by its index."""
+    """What is kept of one family between passes: the parts that some items gave when so many parts stood, and how they
+    stand."""
 
     items: tuple[Item, ...] = ()
     before: int = 0
     parts: tuple[Part[Item], ...] = ()
-    standing: dict[int, Standing[Item]] = field(default_factory=dict)
+    standing: Family[Item] | None = None
     looked: Known | None = None
     """What was looked at when they stood so."""
     found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = field(default_factory=dict)
@@ -172,12 +173,12 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
     hosts = _look(HOSTS, known, memo.hosts)
     groups = _look(GROUPS, known, memo.groups)
     certificates = _look(CERTIFICATES, known, memo.certificates)
-    wanted_groups = _with_published(table.groups, hosts.values(), groups.values())
+    wanted_groups = _with_published(table.groups, hosts.parts.values(), groups.parts.values())
     host_parts = _split(HOSTS, table.hosts, _count(HOSTS, known), memo.hosts)
     group_parts = _split(GROUPS, wanted_groups, _count(GROUPS, known), memo.groups)
     certificate_parts: tuple[Part[CertificateRecord], ...] = ()
-    wanted_certificates = table.certificates if certified else _items(CERTIFICATES, certificates.values())
-    if wanted_certificates or certificates:  # most balancers end no TLS
+    wanted_certificates = table.certificates if certified else _items(CERTIFICATES, certificates.parts.values())
+    if wanted_certificates or certificates.parts:  # most balancers end no TLS
         count = _count(CERTIFICATES, known)
         certificate_parts = _split(CERTIFICATES, wanted_certificates, count, memo.certificates)
     if not fits([*_sizes(table, host_parts, group_parts), *(part.size for part in certificate_parts)]):
@@ -191,9 +192,9 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
         _emptied(balancer, each, epoch=epoch) for (family, index), each in known.items() if index >= counts[family]
     ]
     seen = (
-        [(part.items, hosts.get(index)) for index, part in enumerate(host_parts)],
-        [groups[index] for index in range(len(group_parts)) if index in groups],
-        [(part.items, certificates.get(index)) for index, part in enumerate(certificate_parts)],
+        [(part.items, hosts.parts.get(index)) for index, part in enumerate(host_parts)],
+        [(part.items, certificates.parts.get(index)) for index, part in enumerate(certificate_parts)],
+        *(hosts, groups, certificates),
     )
     if memo.view is None or memo.viewed != seen:
         view = TableView(*seen)
@@ -231,25 +232,19 @@ def _count(kind: Kind[Item], known: Known) -> int:
         return 1
 
 
-def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Mapping[int, Standing[Item]]:
-    """The parts of a family as they stand, by their index."""
-    if memo.looked is known:
-        return memo.standing
-    first = not memo.standing
-    standing = {}
-    for (family, index), each in known.items():
-        if family == kind.family:
-            made = memo.parts[index] if index < len(memo.parts) else None
-            standing[index] = look(kind, each, memo.standing.get(index), made=made, first=first)
-    memo.standing, memo.looked = standing, known
-    return standing
+def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Family[Item]:
+    """A family as it stands."""
+    if memo.standing is None or memo.looked is not known:
+        own = {index: each for (family, index), each in known.items() if family == kind.family}
+        memo.standing, memo.looked = look(kind, own, memo.standing, made=memo.parts), known
+    return memo.standing
 
 
 def _items(kind: Kind[Item], parts: Iterable[Standing[Item]]) -> tuple[Item, ...]:
     """What some parts of a family say as they stand, as far as that can be read. While the number of parts changes, a
     name may stand in two of them: what was written last counts."""
     found: dict[str, list[Item]] = {}
-    for part in sorted(parts, key=lambda part: part.known.meta.version):
+    for part in sorted(parts, key=lambda part: part.version):
         own: defaultdict[str, list[Item]] = defaultdict(list)
         for item in part.items or ():
             own[kind.name(item)].append(item)
@@ -264,12 +259,12 @@ def _with_published(
 ) -> tuple[EndpointGroup, ...]:
     """The groups that are wanted, and those that nobody wants any more but a host still names as it is published."""
     names_wanted = set(map(_NAME, wanted))
-    unwanted = (standing for standing in groups if standing.since.keys() - names_wanted)
+    unwanted = (standing for standing in groups if standing.told.keys() - names_wanted)
     others = [group for group in _items(GROUPS, unwanted) if group.name not in names_wanted]
     if not others:
         return wanted
     if all(standing.items is not None for standing in hosts):
-        named = {name for standing in hosts for since in standing.since.values() for name in groups_of(since.told)}
+        named = {name for standing in hosts for told in standing.told.values() for name in groups_of(told)}
         others = [group for group in others if group.name in named]
     return tuple(sorted((*wanted, *others), key=lambda group: group.name))
 

@@ -295,6 +295,20 @@ def test_a_neighbours_change_says_nothing_of_a_route() -> None:
     assert not planner.programmed("b")[0]
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_neither_does_a_change_that_moves_it_into_another_part() -> None:
+    names = [f"chat-{number}" for number in range(12)]
+    planner = served(*names[:2])
+    parts = len(planner.world.snapshot.config_maps)
+    for name in names[2:]:
+        planner.world.route(name)
+    planner.world.service("chat", "10.0.0.2")
+    planner.settle()
+    assert len(planner.world.snapshot.config_maps) > parts
+    assert all(planner.programmed(name)[0] for name in names[:2])
+    assert not any(planner.programmed(name)[0] for name in names[2:])
+
+
 def test_an_edit_is_pending_until_it_is_there() -> None:
     planner = served("a")
     planner.world.route("a", path="/other", generation=2)

@@ -1,6 +1,6 @@
 """Whatever one table becomes another: at no time does a host name a group that is not there, and nothing is lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from unittest.mock import patch
@@ -16,7 +16,7 @@ from wsroute.controller.tables import TableMemo, Tables, find_tables, plan_table
 from wsroute.dataplane import names
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.shards import TABLE_KEY, parse_groups, parse_hosts, parse_place
-from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, Table, Target
+from wsroute.dataplane.table import EndpointGroup, Forward, HostRecord, PathRecord, Table, Target
 
 BALANCER = Key("wsroute-system", "shared")
 EMPTY = Table((), ())
@@ -29,6 +29,8 @@ class Store:
     maps: dict[Key, ConfigMap] = field(default_factory=dict)
     memo: TableMemo = field(default_factory=TableMemo)
     version: int = 0
+    history: list[tuple[int, list[HostRecord]]] = field(default_factory=list)
+    """What an agent has after each write, and the version of it that it tells."""
 
     def plan(self, table: Table) -> Tables:
         return plan_tables(BALANCER, table, find_tables(BALANCER, self.maps), self.memo, epoch=1)
@@ -39,6 +41,8 @@ class Store:
         meta = Meta(wanted.key, f"uid-{wanted.key.name}", self.version, 0, "")
         known = ConfigMap(meta, dict(wanted.labels), dict(wanted.annotations), dict(wanted.data), {})
         self.maps[wanted.key] = known
+        if (hosts := self.hosts()) is not None:
+            self.history.append((self.said(), hosts))
 
     def whole(self, family: str) -> list[str] | None:
         """The texts of a family, None while it is not whole."""
@@ -50,6 +54,19 @@ class Store:
         complete = [parts for count, parts in found.items() if len(parts) == count]
         assert len(complete) <= 1
         return list(complete[0].values()) if complete else None
+
+    def said(self) -> int:
+        """The version up to which an agent has all hosts: parts of another number than the whole ones are ahead."""
+        first = next(known for key, known in self.maps.items() if key.name.endswith("-r0"))
+        count = parse_place(first.annotations[names.SHARD_ANNOTATION]).count
+        ahead = [
+            known.meta.version
+            for known in self.maps.values()
+            if (place := parse_place(known.annotations[names.SHARD_ANNOTATION])).family == "r"
+            and place.count != count
+            and known.data[TABLE_KEY]
+        ]
+        return min(ahead) - 1 if ahead else self.version
 
     def hosts(self) -> list[HostRecord] | None:
         texts = self.whole("r")
@@ -68,6 +85,15 @@ def named(hosts: list[HostRecord]) -> Iterator[str]:
                     yield target.group
 
 
+ROUTES = (RouteRef("team-a", "one"), RouteRef("team-a", "two"))
+
+
+def served(hosts: Iterable[HostRecord], route: RouteRef) -> set[tuple[str, tuple[str, ...], tuple[PathRecord, ...]]]:
+    """What hosts say of a route."""
+    told = {(host.host, host.listeners, tuple(path for path in host.paths if path.route == route)) for host in hosts}
+    return {each for each in told if each[2]}
+
+
 steps = st.lists(st.tuples(tables(), st.integers(0, 12), st.booleans(), st.randoms()), min_size=1, max_size=5)
 
 
@@ -78,6 +104,7 @@ def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]
     what it was about."""
     store = Store()
     before = EMPTY
+    known: dict[RouteRef, int] = {}
     with patch.object(planning, "PART_BYTES", size):
         for table, stops_after, restarts, order in steps:
             writes = [write for stage in write_stages(store.plan(table)) for write in order.sample(stage, len(stage))]
@@ -86,8 +113,11 @@ def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]
                 look(store, before, table)
             if restarts:
                 store.memo = TableMemo()
-            settle(store, before, table)
-            before = table
+            now = settle(store, before, table)
+            for route in ROUTES:
+                if not restarts and known and served(before.hosts, route) == served(table.hosts, route):
+                    assert now[route] == known[route], "nothing new is told of the route, wherever it stands"
+            before, known = table, now
 
 
 def named_by(name: str, *groups: EndpointGroup) -> HostRecord:
@@ -126,8 +156,8 @@ def look(store: Store, before: Table, after: Table) -> None:
     assert set(before.hosts) & set(after.hosts) <= set(hosts)
 
 
-def settle(store: Store, before: Table, table: Table) -> None:
-    """Plan and write until nothing is left to do."""
+def settle(store: Store, before: Table, table: Table) -> dict[RouteRef, int]:
+    """Plan and write until nothing is left to do; gives since when the routes are served as they are wanted."""
     for _ in range(4):
         planned = store.plan(table)
         if not any(write_stages(planned)):
@@ -141,7 +171,12 @@ def settle(store: Store, before: Table, table: Table) -> None:
     assert set(store.hosts() or ()) == set(table.hosts)
     assert set(store.groups() or ()) == set(table.groups)
     assert planned.view is not None
-    for route in (RouteRef("team-a", "one"), RouteRef("team-a", "two")):
+    found = {}
+    for route in ROUTES:
         since = planned.view.since(route)
         assert since is not None
         assert since <= store.version
+        for version, hosts in store.history:
+            assert version < since or served(hosts, route) == served(table.hosts, route)
+        found[route] = since
+    return found
