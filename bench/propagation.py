@@ -99,7 +99,7 @@ def main() -> None:
     try:
         asyncio.run(measure(cluster, arguments))
     finally:
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
         if arguments.down:
             cluster.down()
 
