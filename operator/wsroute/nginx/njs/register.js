@@ -2,6 +2,7 @@
 function register(pid) {
     const workers = ngx.shared.wsroute_workers;
     if (workers.get(pid) === undefined) {
-        workers.set(pid, startOf(pid));
+        // One that is gone already must not look as it did when it was put on record.
+        workers.set(pid, startOf(pid) || 'gone');
     }
 }

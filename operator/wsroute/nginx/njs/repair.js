@@ -18,8 +18,7 @@ function subtract(prefix) {
     const keys = counts.keys(MANY);
     for (let i = 0; i < keys.length; i++) {
         if (keys[i].startsWith(prefix)) {
-            counts.incr('t' + keys[i].substring(prefix.length), -counts.get(keys[i]), 0);
-            counts.delete(keys[i]);
+            addTo(counts, 't' + keys[i].substring(prefix.length), -(counts.pop(keys[i]) || 0));
         }
     }
 }

@@ -17,7 +17,7 @@ function countSocket(pid, endpoint) {
     try {
         counts.incr('t' + endpoint, 1, 0);
     } catch (_) {
-        counts.incr(own, -1, 0);
+        addTo(counts, own, -1);
         return false;
     }
     return true;
