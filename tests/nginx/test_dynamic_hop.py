@@ -14,12 +14,12 @@ from tests.nginx.test_dynamic_choice import at, counted, serve
 from tests.nginx.test_render_handshake import connected, get, shake
 from tests.support.backend import Backend, running_backend
 from tests.support.configurations import HOST, configuration
-from tests.support.handshake import echo, held_socket
+from tests.support.handshake import echo, handshake, held_socket
 from tests.support.nginx_runner import Nginx, running_nginx
 from tests.support.ports import free_ports
 from tests.support.tables import forward
 from tests.support.waiting import until
-from wsroute.dataplane.table import Forward, HashKey, HashSource, Policy
+from wsroute.dataplane.table import Address, Forward, HashKey, HashSource, Policy, StickyCookie
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
@@ -100,6 +100,52 @@ async def test_a_body_reaches_the_endpoint_as_it_was(*, chunked: bool) -> None:
             assert (await reader.read()).endswith(b"ok")
             writer.close()
             assert arrived == body
+
+
+@pytest.mark.parametrize("body", [None, "2"])
+async def test_the_longest_way_that_a_request_takes_through_nginx_is_not_too_long(body: str | None) -> None:
+    """After ten redirects nginx answers 500."""
+    everything = forward(
+        websocket_only=False,
+        rewrite_prefix="/chat",
+        idle_timeout=300,
+        policy=Policy.HASH,
+        hash_key=HashKey(HashSource.HEADER, "X-User"),
+        sticky=StickyCookie("wsr", 60),
+    )
+    port, *dead = free_ports(3)
+    with running_nginx(configuration(port=port)) as nginx:
+        serve(nginx, everything, *(Address("127.0.0.1", each) for each in dead))
+        reader, writer = await asyncio.open_connection(sock=connected(port))
+        lines = ["PUT /ws/a HTTP/1.1", f"Host: {HOST}", "X-User: anna", "Connection: close"]
+        lines += [f"Content-Length: {body}", "", "ok"] if body else ["", ""]
+        writer.write("\r\n".join(lines).encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 502 ")
+        writer.close()
+        line = await nginx.log_line(1)
+        assert line["reason"] == "backend-refused"
+        assert len(line["endpoint"].split(" : ")) == 2
+
+
+async def test_without_endpoints_nobody_waits_for_a_body() -> None:
+    async with routed(forward(websocket_only=False)) as (nginx, port, _):
+        serve(nginx, forward(websocket_only=False))
+        answer = await handshake(
+            connected(port), host=HOST, path="/ws", method="POST", headers={"Upgrade": None, "Content-Length": "900000"}
+        )
+        assert (answer.status, answer.reason) == (503, "no-endpoints")
+
+
+async def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on() -> None:
+    async with routed(forward(websocket_only=False)) as (nginx, port, backend):
+        head = f"POST /ws HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\nContent-Length: 4\r\n"
+        reader, writer = await asyncio.open_connection(sock=connected(port))
+        writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"body")
+        assert (await reader.read()).startswith(b"HTTP/1.1 ")
+        writer.close()
+        assert (await nginx.log_line(1))["endpoint"] == str(at(backend))
 
 
 async def test_a_socket_of_an_old_worker_is_taken_back_and_new_ones_are_decided() -> None:

@@ -137,13 +137,14 @@ def asked() -> Iterator[Asked]:
             nginx.stop()
 
 
-async def ask(port: int, request: Request) -> dict[str, str]:
+async def ask(port: int, request: Request, body: str = "") -> dict[str, str]:
     """What njs decided."""
     query = f"?{request.query}" if request.query else ""
     lines = [f"{request.method} {request.path}{query} HTTP/1.1", f"Host: {request.host}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    lines += [f"Content-Length: {len(body)}"] if body else []
     reader, writer = await asyncio.open_connection(sock=connected(port))
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    writer.write(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
     answer = await reader.read()
     writer.close()
     lines = answer.partition(b"\r\n\r\n")[2].decode().splitlines()
@@ -196,8 +197,16 @@ def test_njs_decides_what_the_model_decides(asked: Asked, case: tuple[Table, lis
     entries = dictionary.entries(table)
     asked.nginx.pusher.push(table)
 
-    async def all_of_them() -> list[dict[str, str]]:
-        return await asyncio.gather(*(ask(asked.ports[request.listener], request) for request in several))
+    async def all_of_them(body: str) -> list[dict[str, str]]:
+        return await asyncio.gather(*(ask(asked.ports[request.listener], request, body) for request in several))
 
-    for request, told in zip(several, asyncio.run(all_of_them()), strict=True):
+    for request, told in zip(several, asyncio.run(all_of_them("")), strict=True):
         compare(entries, request, told)
+    for request, told in zip(several, asyncio.run(all_of_them("a body")), strict=True):
+        early = told["class"] not in ("@wsroute_404", "@wsroute_unknown_host") and isinstance(
+            decide(entries, request, BUCKETS), Refused
+        )
+        assert told["class"].startswith("@wsroute_judged_") == early, (
+            "what is refused is refused before its body is there"
+        )
+        compare(entries, request, {**told, "class": told["class"].replace("judged_", "")})

@@ -1,20 +1,11 @@
-// What one request gets: the whole decision is made here, once, in the hop that the request takes.
+// What is asked, and may it be? `admit` says what becomes of a request that may.
 
-// The named location in which the request goes on. It is one that every version of nginx.conf has: when nginx reloads, an
-// older worker may be asking.
-function decideNow(r) {
-    const asked = readAsked(r);
-    return r.headersIn['X-WSRoute-Failed'] === undefined ? decideFirst(r, asked) : retry().goOn(r, asked);
-}
-
-const USUAL = '@wsroute_usual';
-const USUAL_CONNECT = 5000;
-const USUAL_IDLE = 3600000;
 // The short form of the hop brings the handshake's headers only, and has room for an answer with so many characters of
 // names and paths.
 const SHORT = 100;
 
-function decideFirst(r, asked) {
+// `handshake` is what nginx's own table of handshakes says of it.
+function decideFirst(r, asked, handshake) {
     const variables = r.variables;
     const table = ngx.shared.wsroute;
     const generation = liveGeneration(table);
@@ -45,7 +36,7 @@ function decideFirst(r, asked) {
     const upgrade = asked[UPGRADE];
     let permitted = true;
     if (upgrade === 'websocket') {
-        const verdict = r.headersIn['X-WSRoute-Handshake'] || judgeHandshake(r);
+        const verdict = handshake || judgeHandshake(r);
         if (verdict === 'bad-handshake') {
             return refuse(variables, 400, verdict);
         }
@@ -63,16 +54,7 @@ function decideFirst(r, asked) {
     } else if (record.w === 1) {
         return refuse(variables, 426, 'upgrade-required');
     }
-    const endpoint = chooseEndpoint(r, asked, table, generation, record, server, place, '');
-    if (endpoint === '') {
-        return refuse(variables, 503, 'no-endpoints');
-    }
-    const called = countRequest(upgrade === 'websocket' ? 'forwarded' : 'plain', record.r);
-    const counted = goTo(variables, asked, endpoint, record.r, called);
-    const isUsual = permitted && counted && record.i === USUAL_IDLE && record.c === USUAL_CONNECT
-        && record.p === undefined && record.s === undefined && record.d === undefined && record.k === undefined
-        && !hasOddNames(asked);
-    return isUsual ? USUAL : other().goOn(r, asked, record, place);
+    return admit(r, asked, table, generation, record, server, place, permitted);
 }
 
 function needsMore(asked, record, place) {
@@ -115,14 +97,4 @@ function permitsOrigin(rules, header) {
         }
     }
     return origins().covers(rules, header);
-}
-
-function goTo(variables, asked, endpoint, route, called) {
-    const counted = countSocket(asked[PID], endpoint);
-    noteSocket(asked[PID], asked[CONNECTION], asked[CLIENT], endpoint, route, called);
-    variables.wsroute_endpoint = endpoint;
-    if (!counted) {
-        variables.wsroute_uncounted = '1';
-    }
-    return counted;
 }

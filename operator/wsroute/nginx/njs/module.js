@@ -1,1 +1,1 @@
-export default {decide, undo, release, repairCounts, certificate, admin};
+export default {decide, judge, undo, release, repairCounts, certificate, admin};
