@@ -3,10 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.backend import Backend
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connected, echo_route, opened
 from tests.support.configurations import HOST
-from tests.support.handshake import echo, handshake
+from tests.support.dynamic import shell_of, table_of
+from tests.support.handshake import echo, handshake, held_socket
 from tests.support.ports import free_ports
 from tests.support.waiting import until
 from wsroute.balancer.applier import Applied, Toll
 from wsroute.balancer.control import OldWorker
+from wsroute.balancer.table_client import TableClient
+from wsroute.dataplane.dictionary import entries, mark
 
 pytestmark = pytest.mark.nginx
 
@@ -180,6 +184,54 @@ async def test_nothing_new_comes_in_once_the_delay_is_over(backend: Backend) -> 
             with pytest.raises(ConnectionRefusedError):
                 connected(port)
             await echo(client, "still here")
+
+
+@asynccontextmanager
+async def dynamic_pod(port: int, backend: Backend) -> AsyncIterator[BalancerPod]:
+    """A pod of a Dynamic balancer that serves the route."""
+    route = echo_route(port, backend.endpoint(), worker_processes=WORKERS)
+    with balancer_pod(delay="1", grace=str(GRACE)) as pod:
+        assert isinstance(await pod.applier.apply(pod.stage(shell_of(route)).version), Applied), pod.words()
+        table = entries(table_of(route))
+        client = TableClient(pod.run)
+        await client.add("a", [("s", key, value) for key, value in table.items()])
+        await client.flip("a", mark(table))
+        await client.close()
+        yield pod
+
+
+async def unused(port: int, count: int) -> list[socket.socket]:
+    """Connections that workers have accepted, and over which nothing was sent yet."""
+    found = [connected(port) for _ in range(count)]
+    # Accepted one after the other: what comes last is through only when they are.
+    for _ in range(WORKERS * BATCH):
+        assert (await handshake(connected(port), host=HOST, path="/ws")).status == 101
+    return found
+
+
+async def test_no_connection_that_was_opened_before_brings_a_new_socket(backend: Backend) -> None:
+    """Dynamic: who is told to end decides nothing any more. Browsers open connections ahead of need."""
+    [port] = free_ports(1)
+    async with dynamic_pod(port, backend) as pod, opened(port) as client:
+        early = await unused(port, 8)
+        asked = len(backend.requests)
+        await tell_to_end(pod)
+        for answer in await asyncio.gather(*(handshake(each, host=HOST, path="/ws") for each in early)):
+            assert (answer.status, answer.reason, answer.headers["connection"]) == (503, "no-decision", "close")
+            assert answer.headers["retry-after"] in {"1", "2", "3", "4", "5"}
+        assert len(backend.requests) == asked
+        await echo(client, "still here")
+
+
+async def test_with_static_such_a_socket_closes_with_its_worker(backend: Backend) -> None:
+    [port] = free_ports(1)
+    with balancer_pod(delay="1", grace=str(GRACE)) as pod:
+        await load(pod, port, backend)
+        [early] = await unused(port, 1)
+        told = await tell_to_end(pod)
+        late = await held_socket(early, host=HOST, path="/ws")
+        assert await end_of(late) - told < GRACE
+        await until(lambda: pod.applier.closed() == Toll(sockets=1, workers=1), what="for it to be told")
 
 
 async def test_the_end_goes_on_where_a_controller_that_was_killed_has_left_it(
