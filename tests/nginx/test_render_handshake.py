@@ -93,6 +93,18 @@ async def test_no_other_upgrade_reaches_a_backend(token: str) -> None:
             assert backend.last.headers["Connection"] == "close"
 
 
+@pytest.mark.parametrize("websocket_only", [True, False])
+@pytest.mark.parametrize("version", ["8", "013", "13 8", "8 13", "13, 8", None])
+async def test_another_version_of_the_protocol_gets_426(version: str | None, *, websocket_only: bool) -> None:
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with running_nginx(served(port, backend, websocket_only=websocket_only)):
+            answer = await shake(port, headers={"Sec-WebSocket-Version": version})
+            assert (answer.status, answer.reason) == (426, "upgrade-required")
+            assert answer.headers["sec-websocket-version"] == "13"
+            assert backend.requests == []
+
+
 async def test_the_token_websocket_is_known_in_any_case() -> None:
     [port] = free_ports(1)
     async with running_backend() as backend:
