@@ -4,12 +4,11 @@ What was worked out is kept from pass to pass in :class:`BalancerMemo`; a pass a
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from wsroute.cluster.balancer_state import BalancerState, RefusedTemplate
 from wsroute.cluster.objects import Key, Snapshot
 from wsroute.controller import generated, making, restarting
-from wsroute.controller.advancing import advance, stay
+from wsroute.controller.advancing import advance, go_on
 from wsroute.controller.budget import terms_of
 from wsroute.controller.certifying import Sights
 from wsroute.controller.definition import Trust
@@ -22,6 +21,8 @@ from wsroute.controller.tables import Tables, empty_tables, keep_tables, plan_ta
 from wsroute.dataplane import names
 from wsroute.dataplane.build_table import build_table
 from wsroute.dataplane.certificate_table import certificate_records
+from wsroute.dataplane.certificates import NO_CERTIFICATES
+from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import describe_unusable
 from wsroute.dataplane.shards import FORMAT
 from wsroute.dataplane.withholding import Withheld
@@ -56,7 +57,8 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     certified = given.certified
     # Of a Dynamic balancer's certificates none is in its file.
     dynamic = node.spec is not None and node.spec.is_dynamic
-    aim = _aim(given, asked, state) if known and (certified.is_known or dynamic) else _NO_AIM
+    makes = known and (certified.is_known or dynamic)
+    aim = _aim(given, asked, state) if makes else _Aim(wished=_wish(given, asked))
     if isinstance(aim, RefusedTemplate):
         # Once more with the shipped template. What was concluded of the routes meanwhile does not count.
         return _plan(given, replace(state, refused_template=aim))
@@ -64,7 +66,12 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     made = adopt(given, made) if made is not None else None
     if settled.refusals != state.refusals:
         state = replace(state, refusals=settled.refusals)
-    move = stay(given) if made is None or node.spec is None else advance(given, made, terms_of(node.spec))
+    unmade = None
+    if made is not None and node.spec is not None:
+        move = advance(given, made, terms_of(node.spec))
+    else:
+        move = go_on(given, aim.wished if known else None)
+        unmade = making.remember_unmade(aim.wished, given.memo) if aim.wished is not None else None
     if made is not None and made.unusable:
         problem = describe_unusable(made.unusable)
     tables = _tables(given)
@@ -73,6 +80,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
     return BalancerPlan(
         node=node,
         desired=made.version if made is not None else NOTHING,
+        unmade=unmade,
         obstacle=aim.obstacle or certified.obstacle,
         template=problem,
         refused_template=state.refused_template,
@@ -91,7 +99,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         trial_since=given.published.trial_since,
         released=move.released,
         waiting=move.waiting,
-        settings=known_settings(given, made) if made is not None else {},
+        settings=known_settings(given, made, unmade),
         tables=tables.view if dynamic else None,
         left_out=tables.left_out,
         backlog=move.backlog,
@@ -105,26 +113,30 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Aim:
-    """The file that the balancer's routes give, None when there can be none. ``settled`` is what follows from refusals,
-    None when nothing new does."""
+    """What the balancer's routes wish for, and the file that this gives, None when there can be none. ``settled`` is
+    what follows from refusals, None when nothing new does."""
 
+    wished: Configuration | None
     settled: Settled | None = None
     made: Made | None = None
     obstacle: str = ""
 
 
-_NO_AIM: Final = _Aim()
+def _wish(given: Givens, asked: str | None) -> Configuration | None:
+    """What the routes wish for, whatever the certificates."""
+    node = given.node
+    listeners = node.spec.listeners if node.spec is not None else ()
+    tls = given.certified.tls or {each.name: NO_CERTIFICATES for each in listeners if each.ends_tls}
+    return making.wish(node, given.said, asked, tls, given.memo, given.parts)
 
 
 def _aim(given: Givens, asked: str | None, state: BalancerState) -> _Aim | RefusedTemplate:
     """The file, or a custom main template that can't be used. ``asked`` is the custom main template to use."""
     node, memo = given.node, given.memo
     wished = making.wish(node, given.said, asked, given.certified.tls, memo, given.parts)
-    if wished is None:
-        return _NO_AIM
     unable = _unable(given)
-    if unable:
-        return _Aim(obstacle=unable)
+    if wished is None or unable:
+        return _Aim(wished, obstacle=unable)
     settled: Settled | None = None
     made: Made | None = None
     obstacle = ""
@@ -133,8 +145,8 @@ def _aim(given: Givens, asked: str | None, state: BalancerState) -> _Aim | Refus
         settled = making.settle_refusals(node, wished, state.refusals, evidence, given.nginx, memo, given.parts)
         made = making.make(node, wished, settled.withheld, memo)
     except EmitError as error:
-        obstacle = f"The nginx.conf can't be made, and the pods serve what they served before: {error}"
-    return making.refused_template(given.pods, asked, memo) or _Aim(settled, made, obstacle)
+        obstacle = f"The nginx.conf can't be made: {error}"
+    return making.refused_template(given.pods, asked, memo) or _Aim(wished, settled, made, obstacle)
 
 
 def _unable(given: Givens) -> str:
@@ -144,9 +156,8 @@ def _unable(given: Givens) -> str:
         for pod in given.pods:
             if pod.ready and pod.said is not None and FORMAT not in pod.said.formats:
                 return (
-                    f"The agent of pod {pod.name} can't read tables of format {FORMAT}, as dataPlane Dynamic needs, "
-                    "and the pods serve what they served before: give the Deployment the agent of the operator's "
-                    "release, or use dataPlane Static."
+                    f"The agent of pod {pod.name} can't read tables of format {FORMAT}, as dataPlane Dynamic needs: "
+                    "give the Deployment the agent of the operator's release, or use dataPlane Static."
                 )
     return ""
 

@@ -246,14 +246,19 @@ def only_endpoints(standing: Configuration, desired: Configuration) -> Configura
 
     Upstreams whose backends are others stay as they are: they wait with their route.
     """
+    mixed = with_endpoints(standing, desired)
+    return None if removes(mixed, desired) else mixed
+
+
+def with_endpoints(standing: Configuration, desired: Configuration) -> Configuration:
+    """What stands, with the endpoints of what is desired where the backends are the same and some are left."""
     wanted = {upstream.name: upstream for upstream in desired.upstreams}
     upstreams = []
     for old in standing.upstreams:
         new = wanted.get(old.name)
         same = new is not None and (new.balancing, new.sources) == (old.balancing, old.sources)
         upstreams.append(new if new is not None and same else old)
-    mixed = replace(standing, upstreams=tuple(upstreams))
-    return None if removes(mixed, desired) else mixed
+    return replace(standing, upstreams=tuple(upstreams))
 
 
 # --- times ---

@@ -353,8 +353,8 @@ def _describe_forbidden(key: Key, balancer: str) -> str:
 
 def _describe_forbidden_stores(forbidden: list[str], balancer: str) -> str:
     return (
-        f"The operator may not read the Secrets {', '.join(forbidden)}, which bring certificates to the pods; these "
-        f"serve what they served before. Name them in resourceNames of the Role {balancer}-certificates."
+        f"The operator may not read the Secrets {', '.join(forbidden)}, which bring certificates to the pods. "
+        f"Name them in resourceNames of the Role {balancer}-certificates."
     )
 
 

@@ -19,7 +19,7 @@ from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Owing
 from wsroute.controller.standing import StandingMemo
 from wsroute.controller.tables import TableMemo
-from wsroute.controller.versions import Versions
+from wsroute.controller.versions import KnownVersion, Versions
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError
@@ -83,6 +83,8 @@ class BalancerMemo:
     tables: TableMemo = field(default_factory=TableMemo)
     owing: Mapping[str, Owing] = field(default_factory=dict)
     certificates: CertificateMemo = field(default_factory=CertificateMemo)
+    unmade: KnownVersion | None = None
+    """What the routes wished for when no file could be made of it."""
 
 
 def main_template(
@@ -156,7 +158,7 @@ def wish(
     return memo.wished[1]
 
 
-def _made_for(node: BalancerNode) -> str:
+def made_for(node: BalancerNode) -> str:
     """What the balancer itself is (``dataplane.names.MADE_FOR_ANNOTATION``)."""
     return f"{node.uid}/{node.generation}/{__version__}"
 
@@ -164,14 +166,14 @@ def _made_for(node: BalancerNode) -> str:
 def make(node: BalancerNode, wished: Configuration, withheld: Withheld, memo: BalancerMemo) -> Made:
     """The file without what is withheld. Raises EmitError, with the route that has to give way where the file would be
     too large."""
-    made_for = _made_for(node)
+    balancer = made_for(node)
     for made in memo.made.values():
         same = made.withheld == withheld and made.withheld.base is withheld.base
-        if same and made.wished is wished and made.file.made_for == made_for:
+        if same and made.wished is wished and made.file.made_for == balancer:
             return made
     configuration, rendered, unusable = _render(withhold(wished, withheld), memo)
     try:
-        file = generated.make_file(rendered, configuration, made_for=made_for)
+        file = generated.make_file(rendered, configuration, made_for=balancer)
     except BundleError as error:
         # Not everybody's change shall wait for the one who takes most of the room.
         route = rendered.lines.largest_route()
@@ -197,6 +199,13 @@ def forget(made: Made, nginx: ConfigMap | None, following: ConfigMap | None, mem
     published = {generated.read_published(known).version for known in (nginx, following)}
     kept = {version: each for version, each in memo.made.items() if version in published or each.wished is made.wished}
     memo.made = dict([*kept.items()][-_FILES:])
+
+
+def remember_unmade(wished: Configuration, memo: BalancerMemo) -> KnownVersion:
+    """What the routes wish for, to be compared with the versions that pods run."""
+    if memo.unmade is None or memo.unmade.configuration is not wished:
+        memo.unmade = KnownVersion(wished, wished)
+    return memo.unmade
 
 
 def evidence_of(
@@ -234,7 +243,7 @@ def settle_refusals(
         node=node,
         wished=wished,
         standing_now=lambda: evidence.standing(memo.versions, partial(generated.read_text, nginx)),
-        own_is_taken=evidence.takes(_made_for(node)),
+        own_is_taken=evidence.takes(made_for(node)),
         known=memo.versions.get,
         memo=parts,
         make=lambda withheld: make(node, wished, withheld, memo),

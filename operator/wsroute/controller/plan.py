@@ -17,6 +17,7 @@ from wsroute.controller.published_tables import TableView
 from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
+from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.reload_changes import Settings
@@ -43,8 +44,9 @@ class BalancerPlan:
     ``template`` says why the shipped main template is used in place of the one that the balancer asks for, and
     ``refused_template`` is remembered in the state. ``held`` says why routes are served that are not there any more.
     ``stages`` go out one after another, the writes of a stage together; one that fails holds back the later stages.
-    ``desired`` is empty, and ``obstacle`` says why, when no file could be made: what stands stays. ``gone`` are keys of
-    the agents' ConfigMap whose pods are not there. ``released`` is what the rollout is for, which is not the desired
+    ``desired`` is empty, and ``obstacle`` says why, when no file could be made of what the routes wish for, which is
+    ``unmade`` then: what stands stays, and its rollout goes on. ``gone`` are keys of the agents' ConfigMap whose pods
+    are not there. ``released`` is what the rollout is for, which is not the desired
     version while that has to wait for the reload budget. ``backlog`` says which pod has no room for another reload.
     ``refusals`` are remembered, ``withheld`` is what follows from them, and from ``blamed`` something was concluded.
     ``restart`` follows the writes, with strategy Restart. ``now`` is seconds since the epoch.
@@ -52,6 +54,7 @@ class BalancerPlan:
 
     node: BalancerNode
     desired: str
+    unmade: KnownVersion | None
     obstacle: str
     template: Problem | None
     refused_template: RefusedTemplate | None
@@ -93,13 +96,18 @@ class BalancerPlan:
         return tuple(write for stage in (*self.certificate_stages, *self.stages) for write in stage)
 
     @property
+    def aim(self) -> str:
+        """The version that the pods are to come to: the desired one, else the one that stands."""
+        return self.desired or (self.released.version if self.released is not None else NOTHING)
+
+    @property
     def served(self) -> ServedView:
         """What the pods have, as they told it last."""
         said = [pod.said for pod in self.pods if pod.said is not None]
         in_force, since = self.before[0], self.in_force_since
         held = self.released is not None and self.released.hold is not None and in_force is not None
         return ServedView(
-            version=in_force.version if held and in_force is not None else self.desired,
+            version=in_force.version if held and in_force is not None else self.aim,
             sockets=sum(each.sockets for each in said),
             draining=(
                 max((each.draining.generations for each in said), default=0),

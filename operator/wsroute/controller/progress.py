@@ -38,8 +38,8 @@ class FileProgress:
     def __init__(self, plan: BalancerPlan, versions: Versions, memo: Memo) -> None:
         self._versions = versions
         self._memo = memo
-        self._desired = versions.get(plan.desired) if plan.desired else None
-        self._akin = versions.akin(plan.desired) if plan.desired else frozenset()
+        self._desired = versions.get(plan.desired) if plan.desired else plan.unmade
+        self._akin = versions.akin(plan.aim) if plan.aim else frozenset()
         self._total = len(plan.pods)
         failure = plan.decision.failure if plan.decision is not None else None
         self._failure = failure.message if failure is not None else None
@@ -58,7 +58,8 @@ class FileProgress:
             if pod.ready:
                 version = pod.said.version if pod.said is not None else ""
                 silent = pod.name in owing and owing[pod.name].is_silent
-                self._runs.append("" if silent and version != plan.desired else version)
+                self._runs.append("" if silent and version != plan.aim else version)
+        self._obstacle = "" if plan.desired else self._describe(plan.obstacle)
         # What differs in endpoints only has the same fingerprints.
         self._all_akin = bool(plan.desired) and all(version in self._akin for version in self._runs)
         self._all = RolloutView(len(self._runs), len(self._runs), self._total, self._failure)
@@ -68,7 +69,7 @@ class FileProgress:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
         return (
             *(self._runs, self._desired, self._total, self._failure),
-            *(self._hold, self._standing, self._waiting),
+            *(self._hold, self._standing, self._waiting, self._obstacle),
             *(self._quarantined, self._held),
         )
 
@@ -97,7 +98,14 @@ class FileProgress:
             else:
                 current += stands and version == self._standing
         # What is on its way already is not held, though something else is.
-        return self._view(current, "" if stands else self._hold)
+        return replace(self._view(current, "" if stands else self._hold), obstacle=self._obstacle)
+
+    def _describe(self, obstacle: str) -> str:
+        """The obstacle, and how far it is known what the pods serve meanwhile."""
+        unknown = sum(bool(version) and self._versions.get(version) is None for version in self._runs)
+        if not obstacle or not unknown:
+            return obstacle
+        return f"{obstacle} {unknown} pods run what was made before the operator started, and may serve it already."
 
     def _stands(self, reference: RouteRef, wanted: str | None) -> bool:
         """Whether the version that the rollout is for serves a route as the desired one does."""

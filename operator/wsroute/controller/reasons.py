@@ -12,8 +12,10 @@ from wsroute.cluster.objects import ConfigMap
 from wsroute.controller import generated
 from wsroute.controller.givens import Givens
 from wsroute.controller.making import Made
+from wsroute.controller.plan import NOTHING
 from wsroute.controller.release import Released
 from wsroute.controller.standing import unpacked
+from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.bundle import FILE_KEY, Bundle
 from wsroute.dataplane.reload_changes import (
     Change,
@@ -64,10 +66,11 @@ def _standing_text(given: Givens, made: Made, known: ConfigMap, version: str) ->
     return text if same else None
 
 
-def known_settings(given: Givens, made: Made) -> Mapping[str, Settings]:
-    """What versions say of a Dynamic balancer itself: the wanted one, those that stand, and those that pods still run
-    and that were made here."""
-    if made.configuration.shell is None:
+def known_settings(given: Givens, made: Made | None, unmade: KnownVersion | None) -> Mapping[str, Settings]:
+    """What versions say of a Dynamic balancer itself: those that stand, those that pods still run and that were made
+    here, and the wanted one, whose name is empty where no file can be made of it."""
+    wished = made.configuration if made is not None else unmade.configuration if unmade is not None else None
+    if wished is None or wished.shell is None:
         return {}
     found = {}
     for version in {pod.said.version for pod in given.pods if pod.said is not None}:
@@ -78,6 +81,8 @@ def known_settings(given: Givens, made: Made) -> Mapping[str, Settings]:
         settings = generated.read_settings(config_map)
         if settings is not None:
             found[generated.read_published(config_map).version] = settings
+    if made is None:
+        return {**found, NOTHING: settings_of(wished, release="")}
     wanted = settings_from_text(made.file.settings)
     return found if wanted is None else {**found, made.version: wanted}
 

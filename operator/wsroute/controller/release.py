@@ -20,6 +20,7 @@ from wsroute.controller.budget import (
     only_endpoints,
     removes,
     removes_of,
+    with_endpoints,
 )
 from wsroute.controller.rollout import BalancerPod, InForce, Trial
 from wsroute.controller.versions import Versions
@@ -75,10 +76,8 @@ def release(
 ) -> Released:
     """Decide. ``version`` is the desired configuration's; ``now`` is seconds since the epoch."""
     in_force, trial = published.in_force, published.trial
-    tried = trial is not None and not any(pod.refused(trial.version) for pod in pods)
-    base: InForce | Trial | None = trial if tried else in_force
-    last = published.trial_since if tried else published.in_force_since
-    continued = Reload(now, last.cause if last is not None else Cause.CONFIGURATION, now)
+    base, last, tried = _standing(published, pods)
+    continued = _continued(last, now=now)
     if base is None:
         return Released(version, continued, None, None)
     full = find_full(
@@ -106,6 +105,56 @@ def release(
             since = since if tried else replace(since, interval_from=last.interval_from)
             return Released(made, since, rest if isinstance(rest, Hold) else None, full)
     return Released(version, since, None, full)
+
+
+def follow_endpoints(
+    wished: Configuration | None,
+    published: Published,
+    pods: tuple[BalancerPod, ...],
+    terms: Terms,
+    means: Means,
+    *,
+    now: float,
+) -> Released | None:
+    """What stands, for want of anything newer, with the endpoints of what is wished for as far as these can go alone;
+    None where nothing stands."""
+    base, last, tried = _standing(published, pods)
+    if base is None:
+        return None
+    full = find_full(
+        pods, standing=base.version, published=last.time if last is not None else None, terms=terms, now=now
+    )
+    # One that was refused is tried on by the other pods.
+    stays = Released((published.trial or base).version, _continued(last, now=now), None, full)
+    known = means.versions.get(base.version)
+    if wished is None or known is None:
+        return stays
+    mixed = with_endpoints(known.configuration, wished)
+    if mixed == known.configuration:
+        return stays
+    cause = Cause.REMOVAL if removes(known.configuration, mixed) else Cause.ENDPOINTS
+    verdict = judge(cause, terms=terms, last=last, full=full, now=now) if any(pod.ready for pod in pods) else Go()
+    if isinstance(verdict, Hold):
+        return replace(stays, hold=verdict)
+    made = means.make(mixed)
+    if made is None:
+        return stays
+    alone = verdict.alone and last is not None and not tried
+    return Released(made, Reload(now, cause, last.interval_from if alone and last is not None else now), None, full)
+
+
+def _standing(
+    published: Published, pods: tuple[BalancerPod, ...]
+) -> tuple[InForce | Trial | None, Reload | None, bool]:
+    """The version that stands, since when it does, and whether it is under canary."""
+    trial = published.trial
+    if trial is not None and not any(pod.refused(trial.version) for pod in pods):
+        return trial, published.trial_since, True
+    return published.in_force, published.in_force_since, False
+
+
+def _continued(last: Reload | None, *, now: float) -> Reload:
+    return Reload(now, last.cause if last is not None else Cause.CONFIGURATION, now)
 
 
 def _alone_while_refused(

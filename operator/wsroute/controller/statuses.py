@@ -70,7 +70,8 @@ def balancer_target(plan: BalancerPlan, view: RolloutView, *, blocked: str = "")
 
 def _obstructed(condition: Condition, obstacle: str) -> Condition:
     if condition.type is ConditionType.PROGRAMMED:
-        return replace(condition, status=False, reason=Reason.CONFIG_REJECTED, message=obstacle)
+        text = f"{obstacle} What stands is not changed, and its rollout goes on: {condition.message}"
+        return replace(condition, status=False, reason=Reason.CONFIG_REJECTED, message=text)
     if condition.type is ConditionType.STALLED:
         text = f"Nothing will change without an edit. {obstacle}"
         return replace(condition, status=True, reason=Reason.CONFIG_REJECTED, message=text)

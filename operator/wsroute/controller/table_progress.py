@@ -40,7 +40,9 @@ class TableProgress:
     def __init__(self, plan: BalancerPlan, view: TableView, versions: Versions) -> None:
         self._view = view
         self._desired = versions.get(plan.desired) if plan.desired else None
-        self._akin: Collection[str] = versions.akin(plan.desired) if plan.desired else frozenset()
+        self._akin: Collection[str] = versions.akin(plan.aim) if plan.aim else frozenset()
+        self._fits_all: Collection[str] = self._akin if plan.desired else frozenset()
+        self._obstacle = "" if plan.desired else plan.obstacle
         self._total = len(plan.pods)
         decision, released = plan.decision, plan.released
         failure = decision.failure if decision is not None else None
@@ -56,7 +58,7 @@ class TableProgress:
             if pod.ready:
                 said = pod.said
                 version = said.version if said is not None else ""
-                known = "" if pod.name in silent and version != plan.desired else version
+                known = "" if pod.name in silent and version != plan.aim else version
                 # What a pod has learnt beyond what concerns any route is no news.
                 table = min(said.table, view.newest) if said is not None else 0
                 self._pods.append(_Pod(pod.name, known, table, said.trouble if said is not None else ""))
@@ -66,7 +68,7 @@ class TableProgress:
         """Equal for two passes over one graph in which nothing else is to be said of any pod."""
         return (
             *(self._pods, self._desired, self._total, self._failure),
-            *(self._hold, self._settings, self._left_out, self._view.signature),
+            *(self._hold, self._settings, self._left_out, self._view.signature, self._obstacle),
         )
 
     def of_balancer(self) -> RolloutView:
@@ -88,18 +90,18 @@ class TableProgress:
         since = self._view.since(reference)
         fitting = [pod for pod in self._pods if self._fits(pod.version, reference)]
         current = [pod for pod in fitting if since is not None and pod.table >= since]
-        return self._rollout(current, fitting=len(fitting) == len(self._pods))
+        return self._rollout(current, fitting=len(fitting) == len(self._pods), obstacle=self._obstacle)
 
     def _fits(self, version: str, route: RouteRef) -> bool:
         """Whether a version gives a route what it needs of a file."""
-        if version in self._akin:
+        if version in self._fits_all:
             return True
-        there = self._settings.get(version)
+        there = self._settings.get(version) if version else None
         if self._wanted is None or there is None:
             return False
         return serves_alike(there, self._wanted, self._view.listeners(route))
 
-    def _rollout(self, current: Collection[_Pod], *, fitting: bool) -> RolloutView:
+    def _rollout(self, current: Collection[_Pod], *, fitting: bool, obstacle: str = "") -> RolloutView:
         """``fitting``: no pod lacks a file."""
         troubles = [f"Pod {pod.name}: {pod.trouble}" for pod in self._pods if pod not in current and pod.trouble]
         return _view(
@@ -109,10 +111,13 @@ class TableProgress:
             None if fitting else self._failure,
             "" if fitting else self._hold,
             troubles[0] if troubles else "",
+            obstacle,
         )
 
 
 @lru_cache(maxsize=256)
-def _view(ready: int, current: int, total: int, failure: str | None, hold: str, trouble: str) -> RolloutView:
+def _view(
+    ready: int, current: int, total: int, failure: str | None, hold: str, trouble: str, obstacle: str
+) -> RolloutView:
     """What is said of nearly all routes at a time: one object for all of them, and for the next pass."""
-    return RolloutView(ready, current, total, failure=failure, hold=hold, trouble=trouble)
+    return RolloutView(ready, current, total, failure=failure, hold=hold, trouble=trouble, obstacle=obstacle)

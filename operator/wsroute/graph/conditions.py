@@ -51,6 +51,8 @@ class RolloutView:
     """Whether the failure is that the pods of a version never got ready, and not nginx's refusal."""
     trouble: str = ""
     """What hinders a pod, in its agent's words."""
+    obstacle: str = ""
+    """Why no version can be made that holds the state."""
 
 
 def route_conditions(node: RouteNode, rollout: RolloutView) -> list[Condition]:
@@ -119,6 +121,10 @@ def _programmed(rollout: RolloutView, what: str) -> Condition:
     if 0 < ready <= current:
         text = f"All {ready} ready pods serve {what}." if ready > 1 else f"The only ready pod serves {what}."
         return Condition(kind, status=True, reason=Reason.PROGRAMMED, message=text)
+    if rollout.obstacle and ready:
+        text = f"{current}/{ready} pods serve {what}, and for the others no newer version can be made."
+        text = f"{text} {_bounded(rollout.obstacle, MAX_FAILURE)}"
+        return Condition(kind, status=False, reason=Reason.CONFIG_REJECTED, message=text)
     if rollout.failure is not None:
         words = "".join(letter if letter.isprintable() else " " for letter in rollout.failure)
         why = f"No pod got ready with {what}" if rollout.is_stall else f"nginx refused {what}"

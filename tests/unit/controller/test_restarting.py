@@ -8,13 +8,14 @@ import pytest
 from tests.support.world import SHARED, SYSTEM, TEAM, Planner, SmallWorld
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Deployment, Key, Meta, Pod, Progress
-from wsroute.controller import restarting
+from wsroute.controller import generated, restarting
 from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.restarting import Inputs, Refused, read_good, read_refused, restart_body
 from wsroute.controller.rollout import InForce
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RouteRef
+from wsroute.nginx.quoting import EmitError
 
 RELOAD = {"strategy": "Restart", "minInterval": "0s"}
 DONE = Progress(observed=3, replicas=2, updated=2, available=2)
@@ -373,3 +374,35 @@ def test_from_agents_to_restarts_and_back(planner: Planner) -> None:
     assert planner.plan().before[1] is None
     wanted = rolled(planner)
     assert standing(planner) == (wanted, wanted, None)
+
+
+@pytest.mark.parametrize("changes_leader", [False, True])
+def test_where_no_file_can_be_made_a_rollout_goes_on_and_what_stalls_is_put_back_for_good(
+    planner: Planner, changes_leader: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def next_leader() -> Planner:
+        return anew(planner) if changes_leader else planner
+
+    def obstruct(*_: object, **__: object) -> None:
+        raise EmitError("The balancer's own words are wrong.")
+
+    good = planner.plan().desired
+    planner.world.route("two")
+    bad = written(planner).desired
+    with monkeypatch.context() as patched:
+        patched.setattr(generated, "make_file", obstruct)
+        planner.world.route("three")
+        planner = next_leader()
+        plan = written(planner)
+        assert (plan.desired, plan.restart is not None and plan.restart.version) == ("", bad)
+        world_of(planner).stall(bad, NO_LINE)
+        planner = next_leader()
+        plan = written(planner)
+        assert plan.restart is not None
+        world_of(planner).roll(plan.restart.version)
+        planner = next_leader()
+        assert written(planner).restart is None
+        assert standing(planner) == (good, good, Refused(bad, NO_LINE))
+    planner.world.remove(Kind.ROUTE, "three", TEAM)
+    plan = written(planner)
+    assert (plan.desired, plan.restart) == (bad, None), "what stalled is not tried again"
