@@ -91,13 +91,13 @@ class SmallWorld:
     def remove(self, kind: Kind, name: str, namespace: str) -> None:
         self.revision += self.state.delete(kind, Key(namespace, name), f"{kind}-{name}")
 
-    def service(self, name: str, *addresses: str) -> None:
-        self.put(Kind.SERVICE, name, TEAM, spec={"selector": {"app": name}, "ports": [{"port": 80}]})
+    def service(self, name: str, *addresses: str, namespace: str = TEAM) -> None:
+        self.put(Kind.SERVICE, name, namespace, spec={"selector": {"app": name}, "ports": [{"port": 80}]})
         endpoints = [
             {
                 "addresses": [address],
                 "conditions": {"ready": True},
-                "targetRef": {"kind": "Pod", "namespace": TEAM, "name": f"{name}-{number}"},
+                "targetRef": {"kind": "Pod", "namespace": namespace, "name": f"{name}-{number}"},
             }
             for number, address in enumerate(addresses)
         ]
@@ -106,7 +106,7 @@ class SmallWorld:
         self.put(
             Kind.ENDPOINT_SLICE,
             f"{name}-1",
-            TEAM,
+            namespace,
             labels=labels,
             addressType="IPv4",
             endpoints=endpoints,

@@ -9,9 +9,14 @@ from typing import Any, Final
 from wsroute.api.values import DNS_LABEL, DNS_SUBDOMAIN
 from wsroute.cluster.objects import Key
 
-MAX_QUARANTINED: Final = 100
-"""Routes that can be in quarantine at once. When there are more, the balancer itself says that its version is refused,
-and what is in force stays."""
+MAX_QUARANTINED: Final = 80
+"""Routes that can be in quarantine at once, each with nginx's words."""
+
+MAX_OF_NAMESPACE: Final = 40
+"""Routes of one namespace among them. Where there are more it is all of its routes."""
+
+MAX_NAMESPACES: Final = 100
+"""Namespaces all of whose routes can be in quarantine, and namespaces with routes that have no room."""
 
 MAX_WORDS: Final = 400
 """Letters of nginx's words about a route that are remembered."""
@@ -22,8 +27,14 @@ UNWRITTEN: Final = "unwritten"
 NO_ROOM: Final = "no-room"
 """In place of a version: the file would be too large with the route."""
 
+WHOLE: Final = "whole"
+"""In place of a version: the route is of a namespace all of whose routes are in quarantine."""
+
 MAX_LINE: Final = 4_096
 """Letters of a line that is looked at."""
+
+MAX_COUNT: Final = 1_000_000
+"""Routes of a namespace that can have no room; far more than a balancer can have."""
 
 _TOKEN: Final = re.compile("[!-~]{1,128}", re.ASCII)
 _BOUND: Final = re.compile("[0-9a-f]{0,64}~?", re.ASCII)
@@ -63,11 +74,26 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowded:
+    """How many routes of each namespace have no room, the largest first (``controller.crowding``). ``identity`` is a
+    digest of all routes: when they are others, it is found out anew."""
+
+    identity: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusals:
-    """All that is remembered of refusals. The mapping is never changed once it is in here."""
+    """All that is remembered of refusals. The mappings are never changed once they are in here.
+
+    ``whole`` are the namespaces all of whose routes are left out, each with a digest of these. What has no room is
+    apart from what nginx refused, so that neither takes the other's place.
+    """
 
     quarantined: Mapping[Key, Quarantined] = field(default_factory=dict)
     search: Search | None = None
+    whole: Mapping[str, str] = field(default_factory=dict)
+    crowded: Crowded | None = None
 
 
 NO_REFUSALS: Final = Refusals()
@@ -97,6 +123,15 @@ def write_refusals(refusals: Refusals) -> str:
         }
         for key, entry in sorted(refusals.quarantined.items(), key=lambda item: item[0])
     ]
+    entries += [
+        {"namespace": namespace, "identity": identity} for namespace, identity in sorted(refusals.whole.items())
+    ]
+    if refusals.crowded is not None:
+        identity = refusals.crowded.identity
+        entries += [
+            {"crowd": namespace, "routes": count, "identity": identity}
+            for namespace, count in sorted(refusals.crowded.counts.items())
+        ]
     return "".join(f"{json.dumps(entry)}\n" for entry in entries)
 
 
@@ -104,6 +139,8 @@ def read_refusals(text: str) -> Refusals:
     """What stands in the ConfigMap, whatever a hand has put there. Never raises; what is not good is left out."""
     quarantined: dict[Key, Quarantined] = {}
     search: Search | None = None
+    whole: dict[str, str] = {}
+    crowded: Crowded | None = None
     for line in text.split("\n"):
         match _json(line):
             case {"search": {"base": str(base), "low": str(low), "high": str(high), "probe": str(probe)}} if all(
@@ -115,14 +152,29 @@ def read_refusals(text: str) -> Refusals:
                 found_entry = _quarantined(entry)
                 if (
                     found_entry is not None
+                    and found_entry.version not in (NO_ROOM, WHOLE)
                     and len(quarantined) < MAX_QUARANTINED
                     and DNS_LABEL.fault(namespace) is None
                     and DNS_SUBDOMAIN.fault(name) is None
                 ):
                     quarantined.setdefault(Key(namespace, name), found_entry)
+            case {"namespace": str(namespace), "identity": str(identity)} if (
+                _names_crowd(namespace, identity) and len(whole) < MAX_NAMESPACES
+            ):
+                whole.setdefault(namespace, identity)
+            case {"crowd": str(namespace), "routes": int(count), "identity": str(identity)} if (
+                _names_crowd(namespace, identity) and not isinstance(count, bool) and 0 < count <= MAX_COUNT
+            ):
+                known = crowded.counts if crowded is not None and crowded.identity == identity else {}
+                if len(known) < MAX_NAMESPACES:
+                    crowded = Crowded(identity, {**known, namespace: count})
             case _:
                 pass
-    return Refusals(quarantined, search)
+    return Refusals(quarantined, search, whole, crowded)
+
+
+def _names_crowd(namespace: str, identity: str) -> bool:
+    return DNS_LABEL.fault(namespace) is None and _TOKEN.fullmatch(identity) is not None
 
 
 def _json(line: str) -> Any:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsroute.controller import refusal
-from wsroute.controller.quarantine import Refused, Standing, Verdict
 from wsroute.controller.rollout import BalancerPod
 from wsroute.controller.versions import Versions
+from wsroute.controller.view import Refused, Standing, Verdict
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef
 from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.served import served_routes

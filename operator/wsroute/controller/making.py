@@ -14,12 +14,13 @@ from wsroute.controller import generated, refusal
 from wsroute.controller.certifying import CertificateMemo
 from wsroute.controller.generated import File
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
-from wsroute.controller.quarantine import NoRoomError, Settled, View, settle
+from wsroute.controller.quarantine import Settled, settle
 from wsroute.controller.remembering import StateMemo
 from wsroute.controller.rollout import BalancerPod, Owing
 from wsroute.controller.standing import StandingMemo
 from wsroute.controller.tables import TableMemo
 from wsroute.controller.versions import KnownVersion, Versions
+from wsroute.controller.view import NoRoomError, View
 from wsroute.dataplane.acknowledgement import Acknowledgement
 from wsroute.dataplane.build import build_configuration
 from wsroute.dataplane.bundle import BundleError
@@ -40,10 +41,8 @@ _FILES: Final = 6
 """Files of one balancer that are kept: what is in force, what is tried, and what may be next."""
 
 
-TOO_LARGE: Final = (
-    "The balancer has no room for this route, the largest one of the namespace that takes most of it: give it fewer or "
-    "shorter paths, or fewer hosts, or use another balancer."
-)
+SLACK: Final = 0.02
+"""How much of the file has to go beyond what is too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +175,10 @@ def make(node: BalancerNode, wished: Configuration, withheld: Withheld, memo: Ba
         file = generated.make_file(rendered, configuration, made_for=balancer)
     except BundleError as error:
         # Not everybody's change shall wait for the one who takes most of the room.
-        route = rendered.lines.largest_route()
-        raise NoRoomError(f"{TOO_LARGE} {error}", route=route) from error
+        sizes = rendered.lines.sizes(compressed=error.compressed)
+        # A little more than that: else the next endpoint would take the room.
+        excess = error.excess and error.excess + SLACK
+        raise NoRoomError(str(error), sizes=sizes, excess=excess * sum(sizes.values())) from error
     memo.made.pop(rendered.version, None)
     made = Made(wished, withheld, configuration, rendered.version, file, rendered.lines, unusable)
     memo.made[made.version] = made

@@ -94,6 +94,8 @@ class Passes:
         """The versions and the main template of each balancer that are refused: each counts once."""
         self._quarantined: dict[Key, frozenset[Key]] = {}
         """The routes in quarantine by their balancer: each is logged once."""
+        self._whole: dict[Key, frozenset[str]] = {}
+        """The namespaces that are as a whole."""
         self._last = -math.inf
         """When the last pass was made."""
         self._untold_since: float | None = None
@@ -234,6 +236,10 @@ class Passes:
             entry = quarantined[key]
             logger.warning("nginx refuses the route %s, which is quarantined. %s", key, entry.message)
         self._quarantined[plan.node.key] = frozenset(quarantined)
+        whole = plan.refusals.whole.keys()
+        for namespace in whole - self._whole.get(plan.node.key, frozenset()):
+            logger.warning("nginx refuses so many routes of the namespace %s that all of it is quarantined.", namespace)
+        self._whole[plan.node.key] = frozenset(whole)
 
     async def _prune(self, result: PassResult) -> float:
         """Take the answers of pods that are gone out of the agents' ConfigMaps."""
@@ -299,6 +305,7 @@ class Passes:
             self._refused[key] = frozenset(refused)
         self._refused = {key: version for key, version in self._refused.items() if key in result.plans}
         self._quarantined = {key: routes for key, routes in self._quarantined.items() if key in result.plans}
+        self._whole = {key: names for key, names in self._whole.items() if key in result.plans}
 
 
 def _regarding(plan: BalancerPlan) -> Json:

@@ -1,14 +1,34 @@
 """How far a balancer's pods are with the present state of the balancer and of each route. Pure."""
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from wsroute.cluster.objects import Key
+from wsroute.cluster.quarantine import NO_ROOM, WHOLE, Quarantined
 from wsroute.controller.plan import BalancerPlan
 from wsroute.controller.versions import Versions
 from wsroute.dataplane.ir import RouteRef
 from wsroute.graph.conditions import RolloutView
 from wsroute.graph.memo import Memo
+
+_NO_ROOM: Final = Quarantined(
+    "",
+    0,
+    "",
+    version=NO_ROOM,
+    message="The balancer has no room for this route, one of the largest of the namespace that takes most of it: give "
+    "it fewer or shorter paths, or fewer hosts, or use another balancer.",
+    left_out=True,
+)
+_WHOLE: Final = Quarantined(
+    "",
+    0,
+    "",
+    version=WHOLE,
+    message="nginx refuses more routes of this namespace than are remembered, and so none of its routes is served. "
+    "Mend those that have nginx's words in their conditions, or delete them: with any edit all are tried again.",
+    left_out=True,
+)
 
 
 class Progress(Protocol):
@@ -50,6 +70,8 @@ class FileProgress:
         self._standing = released.version if released is not None else ""
         self._waiting = plan.waiting
         self._quarantined = plan.refusals.quarantined
+        self._whole = plan.refusals.whole
+        self._left_out = plan.left_out
         self._held = plan.withheld.held
         owing = plan.decision.owing if plan.decision is not None else {}
         self._runs: list[str] = []
@@ -70,7 +92,7 @@ class FileProgress:
         return (
             *(self._runs, self._desired, self._total, self._failure),
             *(self._hold, self._standing, self._waiting, self._obstacle),
-            *(self._quarantined, self._held),
+            *(self._quarantined, self._whole, self._left_out, self._held),
         )
 
     def of_balancer(self) -> RolloutView:
@@ -80,8 +102,13 @@ class FileProgress:
     def of_route(self, route: Key) -> RolloutView:
         """With one route."""
         reference = RouteRef(*route)
-        if route in self._quarantined:
-            return replace(self._view(0), quarantined=self._quarantined[route])
+        entry = self._quarantined.get(route)
+        if route.namespace in self._whole:
+            entry = _WHOLE if entry is None else replace(entry, left_out=True)
+        if reference in self._left_out:
+            entry = _NO_ROOM
+        if entry is not None:
+            return replace(self._view(0), quarantined=entry)
         if reference in self._held:
             return replace(self._view(0), is_held=True)
         if self._all_akin:

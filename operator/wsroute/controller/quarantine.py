@@ -14,165 +14,52 @@ in use). So a route that is served stays unless it is what changed: while the ba
 last, only routes that nobody is served by yet can be blamed, and when no route can, the version stays refused as a
 whole, and what is in force stays in force.
 
+What is remembered is bounded, and shared by the namespaces: who has more than its part, or most when all parts are
+taken, is put in quarantine as a whole, so that a team that is at fault a hundred times takes no place from others. A
+file that would be too large is nobody's refusal, and remembered apart (``crowding``).
+
 The state is in :class:`Refusals`, which stands in an object, and each step is a function of it and of what is seen.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Final, Literal, Protocol
+from typing import Final
 
-from wsroute import __version__
 from wsroute.cluster.objects import Key
-from wsroute.cluster.quarantine import MAX_QUARANTINED, NO_ROOM, UNWRITTEN, Quarantined, Refusals, Search, clean_words
-from wsroute.controller.versions import KnownVersion
+from wsroute.cluster.quarantine import (
+    MAX_NAMESPACES,
+    MAX_OF_NAMESPACE,
+    MAX_QUARANTINED,
+    UNWRITTEN,
+    Crowded,
+    Quarantined,
+    Refusals,
+    Search,
+    clean_words,
+)
+from wsroute.controller.crowding import left_out, make_room
+from wsroute.controller.view import NoRoomError, Refused, View
 from wsroute.dataplane.acknowledgement import Failure
-from wsroute.dataplane.fingerprint import fingerprints
-from wsroute.dataplane.ir import Configuration, RefusalReason, Refuse, RouteRef
+from wsroute.dataplane.ir import RefusalReason, Refuse, RouteRef
 from wsroute.dataplane.withholding import Withheld
-from wsroute.graph.memo import Memo
-from wsroute.graph.model import BalancerNode, RouteNode
-from wsroute.nginx.linemap import LineMap
 from wsroute.nginx.quoting import EmitError
 
 END: Final = "~"
 """Above all identities."""
 
-IDENTITY_LENGTH: Final = 16
-"""Hex digits."""
-
 STEPS: Final = 1_000
 """Steps within one pass, each of which needs another word of a pod; far more than there can be."""
 
 
-class NoRoomError(EmitError):
-    """A file is too large to be published. ``route`` has to give way, wholly: the withdrawn form takes room as well."""
-
-
-class Candidate(Protocol):
-    """A file that could be tried. ``structure`` is the same for files that differ in endpoints only."""
-
-    @property
-    def version(self) -> str:
-        """What nginx calls it."""
-        ...
-
-    @property
-    def structure(self) -> str:
-        """What it shares with others."""
-        ...
-
-    @property
-    def lines(self) -> LineMap:
-        """The routes of its lines."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The pods refuse a file, and ``named`` are the routes of the line that nginx named, none when it named none."""
-
-    failure: Failure
-    named: tuple[RouteRef, ...]
-
-
-Verdict = Literal["accepted", "open"] | Refused
-"""What the pods say of a structure. It is accepted when it is in force and a pod runs it; open until they have said
-enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the pods serve at present: the configuration of ``version`` as far as it is known, and the routes in it that
-    are served somewhere.
-
-    ``serves`` is None when they serve something and nobody knows what. ``text`` is the file, where that is all that is
-    known.
-    """
-
-    version: str
-    configuration: Configuration | None
-    serves: frozenset[RouteRef] | None
-    text: str = ""
-
-    def has(self, route: RouteRef) -> bool:
-        """Whether somebody may be served by a route."""
-        return self.serves is None or route in self.serves
-
-
-@dataclass(frozen=True)
-class View:
-    """What a step looks at: a balancer with what all its routes wish for, what the pods serve and say.
-
-    ``own_is_taken`` says that nginx has taken what the balancer itself is. ``standing_now`` and ``known`` give what is
-    served and what is known of a version, ``make`` the file without what is withheld, ``verdict`` what the pods say of
-    a structure.
-    """
-
-    node: BalancerNode
-    wished: Configuration
-    own_is_taken: bool
-    standing_now: Callable[[], Standing]
-    known: Callable[[str], KnownVersion | None]
-    memo: Memo
-    make: Callable[[Withheld], Candidate]
-    verdict: Callable[[str], Verdict]
-
-    @cached_property
-    def routes(self) -> Mapping[RouteRef, RouteNode]:
-        """The routes of the balancer."""
-        return {RouteRef(*route.key): route for route in (*self.node.accepted, *self.node.rejected)}
-
-    @cached_property
-    def standing(self) -> Standing:
-        """What the pods serve."""
-        return self.standing_now()
-
-    def unchanged(self, route: RouteRef, withheld: Withheld) -> bool:
-        """Whether a route's servers stand in the file that the pods have as in the one without what is withheld."""
-        return all(block in self.standing.text for block in self.make(withheld).lines.blocks_of(route))
-
-    @cached_property
-    def wishes(self) -> Mapping[RouteRef, str]:
-        """The fingerprints of what the routes wish for."""
-        return fingerprints(self.wished, memo=self.memo)
-
-    def told(self, version: str) -> Mapping[RouteRef, str] | None:
-        """The fingerprints of a version, None when it is not known."""
-        known = self.known(version)
-        return None if known is None else known.fingerprints(self.memo)
-
-    def identity(self, route: RouteRef) -> str:
-        """A digest of a route's uid, its generation and all that nginx is told of it but endpoints, which follows from
-        the operator's version too."""
-        node = self.routes[route]
-        return self.memo.get(("identity", route), (node,), lambda: _identity(node))
-
-
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is to be remembered, what to aim at with it, and the refusals that led here."""
+    """What is to be remembered, what to aim at with it, and the refusals that led here. ``crowded`` are the routes for
+    which there is no room."""
 
     refusals: Refusals
     withheld: Withheld
     blamed: tuple[Failure, ...]
-
-
-def _identity(node: RouteNode) -> str:
-    paths = [
-        (
-            path.path,
-            str(path.match),
-            path.websocket_only,
-            path.rewrite_prefix,
-            [(tuple(backend.service), backend.port, backend.weight) for backend in path.backends],
-        )
-        for path in node.paths
-    ]
-    withdrawn = [tuple(claim) for claim in node.withdrawn_paths]
-    parts = (__version__, node.uid, node.generation, node.hosts, node.listeners, paths, withdrawn, repr(node.settings))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:IDENTITY_LENGTH]
+    crowded: frozenset[RouteRef] = frozenset()
 
 
 def settle(refusals: Refusals, view: View) -> Settled:
@@ -189,7 +76,8 @@ def settle(refusals: Refusals, view: View) -> Settled:
         if following == refusals:
             break
         refusals = following
-    return Settled(refusals, _aim(refusals, view), tuple(dict.fromkeys(blamed)))
+    crowded = left_out(refusals.crowded.counts, view.routes) if refusals.crowded is not None else frozenset()
+    return Settled(refusals, _aim(refusals, view), tuple(dict.fromkeys(blamed)), crowded)
 
 
 def _aim(refusals: Refusals, view: View) -> Withheld:
@@ -232,8 +120,13 @@ def _current(refusals: Refusals, view: View) -> Refusals:
     quarantined = {
         key: entry
         for key, entry in refusals.quarantined.items()
-        if RouteRef(*key) in view.routes and _identity_in(entry.version, RouteRef(*key), view) == entry.identity
+        if RouteRef(*key) in view.routes and view.identity(RouteRef(*key)) == entry.identity
     }
+    whole = {name: identity for name, identity in refusals.whole.items() if view.namespace(name) == identity}
+    if len(whole) != len(refusals.whole):
+        refusals = replace(refusals, whole=whole)
+    if refusals.crowded is not None and refusals.crowded.identity != view.everything:
+        refusals = replace(refusals, crowded=None)
     if len(quarantined) != len(refusals.quarantined):
         refusals = replace(refusals, quarantined=quarantined)
     if refusals.search is not None and not _held(refusals, view):
@@ -243,13 +136,22 @@ def _current(refusals: Refusals, view: View) -> Refusals:
 
 def _withheld(refusals: Refusals, view: View, *, let_in: tuple[RouteRef, ...] = ()) -> Withheld:
     entries = refusals.quarantined.items()
+    aside = _aside(refusals, view)
     known = view.known(refusals.search.base) if refusals.search is not None else None
     return Withheld(
-        withdrawn=frozenset(RouteRef(*key) for key, entry in entries if not entry.left_out),
-        left_out=frozenset(RouteRef(*key) for key, entry in entries if entry.left_out),
+        withdrawn=frozenset(RouteRef(*key) for key, entry in entries if not entry.left_out) - aside,
+        left_out=frozenset(RouteRef(*key) for key, entry in entries if entry.left_out) | aside,
         held=frozenset(_held(refusals, view)) - frozenset(let_in),
         base=known.configuration if known is not None else None,
     )
+
+
+def _aside(refusals: Refusals, view: View) -> frozenset[RouteRef]:
+    """The routes that are left out without an entry of their own."""
+    if not refusals.whole and refusals.crowded is None:
+        return frozenset()
+    crowded = left_out(refusals.crowded.counts, view.routes) if refusals.crowded is not None else frozenset()
+    return crowded | {route for route in view.routes if route.namespace in refusals.whole}
 
 
 # --- suspects ---
@@ -261,10 +163,12 @@ def _suspects(base: str, refusals: Refusals, view: View) -> list[RouteRef]:
     Where that version is not known, or none is meant, they are those that nobody is served by.
     """
     before = view.told(base)
+    aside = _aside(refusals, view)
     found = [
         route
         for route, wish in view.wishes.items()
         if route in view.routes
+        and route not in aside
         and Key(*route) not in refusals.quarantined
         and (before.get(route) != wish if before is not None else not view.standing.has(route))
     ]
@@ -364,6 +268,7 @@ def _changed(refusals: Refusals, view: View) -> tuple[RouteRef, ...]:
         for route, wish in view.wishes.items()
         if route in view.routes
         and route not in held
+        and route not in withheld.left_out
         and Key(*route) not in refusals.quarantined
         and (view.own_is_taken or not view.standing.has(route))
         and (
@@ -387,6 +292,8 @@ def _is_withdrawn(key: Key, view: View) -> bool:
 
 def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
     """After a route could not be written down, which the operator found out itself."""
+    if isinstance(error, NoRoomError):
+        return _crowd(refusals, error, view)
     route = error.route
     if route is None or route not in view.routes:
         return refusals
@@ -394,36 +301,45 @@ def _unwritten(refusals: Refusals, error: EmitError, view: View) -> Refusals:
     if known is not None:
         left_out = {Key(*route): replace(known, left_out=True)}
         return replace(refusals, quarantined={**refusals.quarantined, **left_out})
-    if isinstance(error, NoRoomError):
-        return _convict(refusals, route, Refused(Failure(NO_ROOM, "test", str(error)), ()), view, left_out=True)
     if not view.own_is_taken and view.standing.has(route):
         return refusals
     return _convict(refusals, route, Refused(Failure(UNWRITTEN, "test", str(error)), ()), view)
 
 
-def _identity_in(version: str, route: RouteRef, view: View) -> str:
-    """What an entry holds for. One that only had no room holds until its namespace has other routes or other ones of
-    the same names."""
-    if version != NO_ROOM:
-        return view.identity(route)
-    own = sorted(view.identity(each) for each in view.routes if each.namespace == route.namespace)
-    return hashlib.sha256("".join(own).encode()).hexdigest()[:IDENTITY_LENGTH]
-
-
-def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View, *, left_out: bool = False) -> Refusals:
-    if len(refusals.quarantined) >= MAX_QUARANTINED:
+def _crowd(refusals: Refusals, error: NoRoomError, view: View) -> Refusals:
+    """With so many more routes left out that the others may have room."""
+    refusals = _current(refusals, view)  # what the file was made with
+    before = refusals.crowded.counts if refusals.crowded is not None else {}
+    counts = make_room(before, view.routes, error.sizes, error.excess)
+    if counts == before or len(counts) > MAX_NAMESPACES:
         return refusals
+    return replace(refusals, crowded=Crowded(view.everything, counts), search=_anew(refusals.search))
+
+
+def _anew(search: Search | None) -> Search | None:
+    """A search after somebody was put aside: whether the others were at fault as well is not known any more."""
+    return None if search is None else replace(search, high=search.low, probe="")
+
+
+def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View) -> Refusals:
     node = view.routes[route]
     entry = Quarantined(
         uid=node.uid,
         generation=node.generation,
-        identity=_identity_in(refused.failure.version, route, view),
+        identity=view.identity(route),
         version=refused.failure.version,
         message=clean_words(refused.failure.message),
-        left_out=left_out or not node.accepted,  # what it has then is the withdrawn form already
+        left_out=not node.accepted,  # what it has then is the withdrawn form already
     )
-    search = refusals.search
-    if search is not None:
-        # Whether the others were at fault as well is not known any more.
-        search = replace(search, high=search.low, probe="")
-    return replace(refusals, quarantined={**refusals.quarantined, Key(*route): entry}, search=search)
+    quarantined = {**refusals.quarantined, Key(*route): entry}
+    counts = Counter(key.namespace for key in quarantined)
+    if counts[route.namespace] <= MAX_OF_NAMESPACE and len(quarantined) <= MAX_QUARANTINED:
+        return replace(refusals, quarantined=quarantined, search=_anew(refusals.search))
+    # Whoever takes the most places gives one back, and is put aside as a whole.
+    crowd = max(counts, key=lambda name: (counts[name], name))
+    alone = all(each.namespace == crowd for each in view.routes)
+    if alone or counts[crowd] == 1 or len({*refusals.whole, crowd}) > MAX_NAMESPACES:
+        return refusals
+    del quarantined[max(key for key in quarantined if key.namespace == crowd)]
+    whole = {**refusals.whole, crowd: view.namespace(crowd)}
+    return replace(refusals, quarantined=quarantined, whole=whole, search=_anew(refusals.search))

@@ -32,7 +32,15 @@ UNPACKED_LIMIT: Final = 64 * 1024 * 1024
 
 
 class BundleError(ValueError):
-    """A file does not fit into a ConfigMap, or a ConfigMap does not hold a whole file. The text says which and why."""
+    """A file does not fit into a ConfigMap, or a ConfigMap does not hold a whole file. The text says which and why.
+
+    ``excess`` is how much of the file has to go, as a part of it, and ``compressed`` says that it is once compressed
+    that it is too large."""
+
+    def __init__(self, message: str, *, excess: float = 0.0, compressed: bool = True) -> None:
+        super().__init__(message)
+        self.excess = excess
+        self.compressed = compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,20 @@ def pack(text: str) -> Bundle:
     raw = text.encode()
     if len(raw) <= READABLE_LIMIT:
         return Bundle(data={FILE_KEY: text}, binary_data={}, digest=digest(raw))
+    if len(raw) > UNPACKED_LIMIT:
+        raise BundleError(
+            f"The configuration has {len(raw):,} bytes; a pod takes {UNPACKED_LIMIT:,}. Move some routes to another "
+            "balancer.",
+            excess=1 - UNPACKED_LIMIT / len(raw),
+            compressed=False,
+        )
     # A generated file repeats itself: the lowest level gives a tenth more in half the time, and time is latency.
     packed = base64.b64encode(gzip.compress(raw, compresslevel=1, mtime=0)).decode()
     if len(packed) > STORED_LIMIT:
         raise BundleError(
             f"The configuration has {len(raw):,} bytes, {len(packed):,} once compressed; a ConfigMap takes "
-            f"{STORED_LIMIT:,}. Move some routes to another balancer."
+            f"{STORED_LIMIT:,}. Move some routes to another balancer.",
+            excess=1 - STORED_LIMIT / len(packed),
         )
     return Bundle(data={}, binary_data={COMPRESSED_KEY: packed}, digest=digest(raw))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wsroute.api.conditions import Condition, ConditionType, Problem, Reason
-from wsroute.cluster.quarantine import NO_ROOM, UNWRITTEN, Quarantined
+from wsroute.cluster.quarantine import NO_ROOM, UNWRITTEN, WHOLE, Quarantined
 from wsroute.graph.model import BalancerNode, RouteNode
 
 MAX_MESSAGE: Final = 4_000
@@ -148,7 +148,7 @@ def _quarantine(quarantined: Quarantined) -> str:
     """What a route in quarantine is told."""
     answer = "404 (no-route)" if quarantined.left_out else "503 (route-invalid)"
     why = f"nginx's words: {quarantined.message}"
-    if quarantined.version == NO_ROOM:
+    if quarantined.version in (NO_ROOM, WHOLE):
         return f"The route is not served: open sockets stay, new handshakes get {answer}. {quarantined.message}"
     if quarantined.version == UNWRITTEN:
         why = f"It can't be written down for nginx: {quarantined.message}"

@@ -1,7 +1,8 @@
 """Which route a line of a rendered file comes from: nginx names the line at which it stopped reading."""
 
+import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 from wsroute.dataplane.ir import Configuration, Proxy, RouteRef
@@ -54,20 +55,35 @@ class LineMap:
             if any(location.route == route for location in server.locations)
         ]
 
-    def largest_route(self) -> RouteRef | None:
-        """The route with most text, of the namespace with most text: who has to give way when a file gets too large."""
-        sizes: defaultdict[RouteRef, int] = defaultdict(int)
-        first = len(self._configuration.upstreams)
-        for upstream, block in zip(self._configuration.upstreams, self._blocks, strict=False):
-            for route in self._users(upstream.name)[:1]:
+    def sizes(self, *, compressed: bool) -> Mapping[RouteRef, float]:
+        """About what each route takes of the file, in bytes. Text that repeats itself takes little once ``compressed``,
+        which is measured for each namespace."""
+        upstreams, servers = self._configuration.upstreams, self._configuration.servers
+        users = {
+            location.action.upstream: location.route
+            for server in servers
+            for location in server.locations
+            if isinstance(location.action, Proxy)
+        }
+        sizes: defaultdict[RouteRef, float] = defaultdict(float)
+        texts: defaultdict[str, list[str]] = defaultdict(list)
+        for upstream, block in zip(upstreams, self._blocks, strict=False):
+            if upstream.name in users:
+                route = users[upstream.name]
                 sizes[route] += len(block)
-        for server, block in zip(self._configuration.servers, self._blocks[first:], strict=True):
+                texts[route.namespace].append(block)
+        for server, block in zip(servers, self._blocks[len(upstreams) :], strict=True):
             for location in server.locations:
-                sizes[location.route] += len(block) // len(server.locations)
-        shares: defaultdict[str, int] = defaultdict(int)
-        for route, size in sizes.items():
-            shares[route.namespace] += size
-        return max(sizes, key=lambda route: (shares[route.namespace], sizes[route], route), default=None)
+                sizes[location.route] += len(block) / len(server.locations)
+            for namespace in {location.route.namespace for location in server.locations}:
+                texts[namespace].append(block)
+        if not compressed:
+            return sizes
+        rates = {}
+        for namespace, blocks in texts.items():
+            raw = "".join(blocks).encode()
+            rates[namespace] = len(zlib.compress(raw, 1)) / len(raw)
+        return {route: size * rates[route.namespace] for route, size in sizes.items()}
 
     def _owners(self, index: int, line: int) -> tuple[RouteRef, ...]:
         upstreams, servers = self._configuration.upstreams, self._configuration.servers

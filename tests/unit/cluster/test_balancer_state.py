@@ -26,7 +26,16 @@ from wsroute.cluster.balancer_state import (
     write_state,
 )
 from wsroute.cluster.objects import Key
-from wsroute.cluster.quarantine import MAX_QUARANTINED, MAX_WORDS, Quarantined, Refusals, Search, clean_words
+from wsroute.cluster.quarantine import (
+    MAX_NAMESPACES,
+    MAX_QUARANTINED,
+    MAX_WORDS,
+    Crowded,
+    Quarantined,
+    Refusals,
+    Search,
+    clean_words,
+)
 
 CONFIG_MAP_LIMIT = 1024 * 1024
 TIME = "2026-11-26T21:00:00Z"
@@ -44,11 +53,17 @@ quarantined = st.builds(
     message=st.text(max_size=600).map(clean_words),
     left_out=st.booleans(),
 )
+digests = st.text("0123456789abcdef", min_size=16, max_size=16)
 bounds = st.from_regex(r"[0-9a-f]{0,17}~?", fullmatch=True)
 refusals = st.builds(
     Refusals,
     st.dictionaries(st.builds(Key, labels, labels), quarantined, max_size=5),
     st.one_of(st.none(), st.builds(Search, bounds, bounds, bounds, bounds)),
+    st.dictionaries(labels, digests, max_size=3),
+    st.one_of(
+        st.none(),
+        st.builds(Crowded, digests, st.dictionaries(labels, st.integers(1, 10_000), min_size=1, max_size=3)),
+    ),
 )
 refused = st.builds(
     RefusedTemplate,
@@ -194,13 +209,23 @@ def test_the_fullest_state_fits_into_a_config_map() -> None:
         Key(namespace, f"{n:063d}" + f".{'a' * 62}" * 3): Quarantined("u" * 36, 2**31, "c" * 16, "0" * 12, words)
         for n in range(MAX_QUARANTINED + 5)
     }
-    state = BalancerState(full, Refusals(jailed, Search("0" * 12, "1" * 17, "2" * 17, "3" * 12)))
+    crowds = [f"{n:063d}" for n in range(MAX_NAMESPACES + 5)]
+    refusals = Refusals(
+        jailed,
+        Search("0" * 12, "1" * 17, "2" * 17, "3" * 12),
+        dict.fromkeys(crowds, "c" * 16),
+        Crowded("c" * 16, dict.fromkeys(crowds, 10_000)),
+    )
+    state = BalancerState(full, refusals)
     data = write_state(state)
     assert sum(len(text.encode()) for text in data.values()) < CONFIG_MAP_LIMIT - 16 * 1024
     read = read_state(data)
     assert read.whole
     assert read.state.hosts == full
     assert sorted(read.state.refusals.quarantined) == sorted(jailed)[:MAX_QUARANTINED]
+    assert sorted(read.state.refusals.whole) == crowds[:MAX_NAMESPACES]
+    assert read.state.refusals.crowded is not None
+    assert sorted(read.state.refusals.crowded.counts) == crowds[:MAX_NAMESPACES]
 
 
 def test_ten_thousand_hosts_fit() -> None:

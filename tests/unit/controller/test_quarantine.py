@@ -162,11 +162,13 @@ class Scene:
     def quarantined(self) -> set[str]:
         return {key.name for key in self.refusals().quarantined}
 
-    def condition(self, route: str, kind: ConditionType = ConditionType.PROGRAMMED) -> Condition:
+    def condition(
+        self, route: str, kind: ConditionType = ConditionType.PROGRAMMED, *, namespace: str = TEAM
+    ) -> Condition:
         result = plan_pass(
             self.world.snapshot, SETTINGS, self.leader, revision=self.world.revision, epoch=1, now=self.now, wall=1e6
         )
-        target = status_targets(result, self.leader)[StatusKey(Kind.ROUTE, Key(TEAM, route))]
+        target = status_targets(result, self.leader)[StatusKey(Kind.ROUTE, Key(namespace, route))]
         return next(condition for condition in target.conditions if condition.type is kind)
 
 
@@ -363,7 +365,7 @@ def test_another_nginx_that_refuses_what_was_in_force_blames_nobody() -> None:
 
 def test_a_new_version_of_the_operator_that_nginx_refuses_takes_nobody_away(monkeypatch: pytest.MonkeyPatch) -> None:
     here = scene("one", "two", "three")
-    for module in ("making", "quarantine"):
+    for module in ("making", "view"):
         monkeypatch.setattr(f"wsroute.controller.{module}.__version__", "9.9.9")
     here.leader, here.standby = PassMemo(), PassMemo()
     for route in ("one", "two", "three"):
@@ -382,7 +384,7 @@ def test_a_new_version_of_the_operator_tries_what_is_in_quarantine_once(
     here.world.route("bad", path=path, generation=2)
     here.settle()
     before = here.refusals().quarantined[Key(TEAM, "bad")]
-    for module in ("making", "quarantine"):
+    for module in ("making", "view"):
         monkeypatch.setattr(f"wsroute.controller.{module}.__version__", "9.9.9")
     here.leader, here.standby = PassMemo(), PassMemo()
     here.world.route("new")
@@ -522,15 +524,168 @@ def test_who_takes_most_of_the_room_gives_way_when_there_is_no_more(monkeypatch:
         here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com")
     here.world.route("new")
     here.settle()
-    crowd = {key for key in here.refusals().quarantined if key.namespace == "team-b"}
-    assert 0 < len(crowd) < 60
-    assert here.quarantined() == {key.name for key in crowd}
+    crowded = here.refusals().crowded
+    assert crowded is not None
+    assert crowded.counts.keys() == {"team-b"}
+    assert 0 < crowded.counts["team-b"] < 60
+    assert here.quarantined() == set()
     assert here.condition("new").status
-    assert "has no room for this route" in here.refusals().quarantined[min(crowd)].message
+    told = here.condition("crowd-0", namespace="team-b")
+    assert (told.status, str(told.reason)) == (False, "ConfigRejected")
+    assert "has no room for this route" in told.message
+    assert "404 (no-route)" in told.message
     for number in range(50):
         here.world.remove(Kind.ROUTE, f"crowd-{number}", "team-b")
     here.settle()
-    assert here.quarantined() == set(), "there is room again"
+    assert here.refusals() == Refusals(), "there is room again"
+
+
+@pytest.mark.parametrize("path", ["/line", "/dark"])
+def test_hundreds_of_routes_without_room_take_no_place_from_what_nginx_refuses(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene("old", "small")
+    here.always = {"old", "small"}
+    room = len(here.pods["p0"].text) + 30_000
+    packs: list[int] = []
+
+    def pack(text: str) -> Bundle:
+        packs.append(len(text))
+        if len(text) > room:
+            excess = 1 - room / len(text)
+            raise BundleError(f"The configuration has {len(text)} bytes.", excess=excess, compressed=False)
+        return bundle.pack(text)
+
+    monkeypatch.setattr(generated, "pack", pack)
+    for number in range(300):
+        here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com")
+    here.world.route("bad", path=path)
+    here.world.route("new")
+    here.settle()
+    crowded = here.refusals().crowded
+    assert crowded is not None
+    assert 200 < crowded.counts["team-b"] < 300
+    assert here.quarantined() == {"bad"}
+    assert here.condition("new").status
+    assert "nginx's words" in here.condition("bad").message
+    assert sum(size > room for size in packs) < 30, "nobody waits while one after another gives way"
+    # The next leader knows it, and tries nothing again.
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.trials.clear()
+    before = here.refusals()
+    here.settle()
+    assert here.trials == {""}
+    assert here.refusals() == before
+    # An edit of theirs costs nobody else anything.
+    here.world.route("crowd-0", namespace="team-b", host="c0.example.com", path="/other", generation=2)
+    here.settle()
+    assert here.quarantined() == {"bad"}
+    assert here.condition("new").status
+    assert here.condition("small").status
+
+
+@pytest.mark.parametrize("path", GUILTY)
+def test_who_is_at_fault_too_often_is_put_aside_as_a_whole_and_nobody_else_suffers(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsroute.controller.quarantine.MAX_OF_NAMESPACE", 3)
+    here = scene("old", pods=1)
+    here.world.service("chat", "10.0.1.1", namespace="team-b")
+    for number in range(6):
+        here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com", path=path)
+    here.world.route("theirs", namespace="team-b")
+    here.world.route("new")
+    here.world.route("bad", path=path)
+    here.settle()
+    assert here.refusals().whole.keys() == {"team-b"}
+    assert "bad" in here.quarantined()
+    assert len(here.quarantined()) == 4
+    assert here.served(here.pods["p0"].text) == {"old", "new"}
+    assert here.condition("new").status
+    told = here.condition("theirs", namespace="team-b")
+    assert "none of its routes is served" in told.message
+    known = here.condition(min(here.quarantined() - {"bad"}), namespace="team-b")
+    assert "nginx's words" in known.message
+    assert "404 (no-route)" in known.message
+    # What is known is known to the next leader too, and not tried again.
+    here.leader, here.standby = PassMemo(), PassMemo()
+    here.trials.clear()
+    here.settle()
+    assert here.trials == {""}
+    # After an edit what is known of the others still is.
+    for number in range(6):
+        here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com", generation=2)
+    here.settle()
+    assert here.quarantined() == {"bad"}
+    assert not here.refusals().whole
+    assert here.condition("theirs", namespace="team-b").status
+
+
+def test_when_all_places_are_taken_whoever_has_most_of_them_gives_one_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsroute.controller.quarantine.MAX_QUARANTINED", 4)
+    here = scene("old", pods=1)
+    here.world.service("chat", "10.0.1.1", namespace="team-b")
+    for number in range(4):
+        here.world.route(f"crowd-{number}", namespace="team-b", host=f"c{number}.example.com", path="/line")
+    here.settle()
+    assert len(here.quarantined()) == 4
+    here.world.route("bad", path="/line")
+    here.world.route("new")
+    here.settle()
+    assert here.refusals().whole.keys() == {"team-b"}
+    assert len(here.quarantined()) == 4
+    assert "bad" in here.quarantined()
+    assert here.condition("new").status
+
+
+TEAMS = [TEAM, "team-b", "team-c"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(TEAMS), st.sampled_from(["/ws", "/line", "/dark", "/worse", "/wide"])),
+        min_size=1,
+        max_size=16,
+    ),
+    st.integers(2, 5),
+)
+def test_whatever_others_do_a_good_route_is_served_and_a_bad_one_is_tried_once(
+    routes: list[tuple[str, str]], places: int
+) -> None:
+    """Of team-z, which has one good route, one bad one, and takes no more room than anybody."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("wsroute.controller.quarantine.MAX_OF_NAMESPACE", places)
+        monkeypatch.setattr("wsroute.controller.quarantine.MAX_QUARANTINED", 6)
+        here = scene("old", pods=1)
+        room = len(here.pods["p0"].text) + 20_000
+
+        def pack(text: str) -> Bundle:
+            # Paths that begin so are wide.
+            size = len(text) + 3_000 * text.count(" ^/wide")
+            if size > room:
+                excess = 1 - room / size
+                raise BundleError(f"The configuration has {size} bytes.", excess=excess, compressed=False)
+            return bundle.pack(text)
+
+        monkeypatch.setattr(generated, "pack", pack)
+        for team in (*TEAMS[1:], "team-z"):
+            here.world.service("chat", "10.0.1.1", namespace=team)
+        for number, (team, path) in enumerate(routes):
+            here.world.route(f"r{number}", namespace=team, host=f"r{number}.example.com", path=path)
+        here.world.route("z-good", namespace="team-z")
+        here.world.route("z-bad", namespace="team-z", path="/line")
+        here.always = set()
+        here.settle()
+        assert here.condition("z-good", namespace="team-z").status
+        assert Key("team-z", "z-bad") in here.refusals().quarantined
+        known = here.refusals().quarantined[Key("team-z", "z-bad")]
+        here.leader, here.standby = PassMemo(), PassMemo()
+        here.trials.clear()
+        here.world.route("later", namespace="team-b", host="later.example.com", path="/dark")
+        here.settle()
+        assert here.refusals().quarantined[Key("team-z", "z-bad")] == known
+        assert here.condition("z-good", namespace="team-z").status
 
 
 @pytest.mark.parametrize(("everywhere", "left_out"), [(False, False), (True, True)])
