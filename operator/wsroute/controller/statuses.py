@@ -11,7 +11,7 @@ from wsroute.api.conditions import ABNORMAL, Condition, ConditionType, Problem, 
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller.plan import BalancerPlan
-from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions, route_conditions
+from wsroute.graph.conditions import TERMINAL, RolloutView, balancer_conditions, needed_edit, route_conditions
 from wsroute.graph.model import RouteNode
 from wsroute.graph.status import balancer_status, route_status
 
@@ -73,7 +73,7 @@ def _obstructed(condition: Condition, obstacle: str) -> Condition:
         text = f"{obstacle} What stands is not changed, and its rollout goes on: {condition.message}"
         return replace(condition, status=False, reason=Reason.CONFIG_REJECTED, message=text)
     if condition.type is ConditionType.STALLED:
-        text = f"Nothing will change without an edit. {obstacle}"
+        text = f"{needed_edit(Reason.CONFIG_REJECTED)} {obstacle}"
         return replace(condition, status=True, reason=Reason.CONFIG_REJECTED, message=text)
     return condition
 
@@ -102,7 +102,7 @@ def _backed_up(condition: Condition, problem: Problem) -> Condition:
         return replace(condition, status=False, reason=problem.reason, message=message)
     if condition.type is ConditionType.STALLED and not condition.status:
         if problem.reason in TERMINAL:
-            message = f"Nothing will change without an edit. {text}."
+            message = f"{needed_edit(problem.reason)} {text}."
             return replace(condition, status=True, reason=problem.reason, message=message)
         return replace(condition, reason=Reason.PROGRESSING)
     return condition

@@ -30,6 +30,19 @@ TERMINAL: Final = frozenset(
 )
 """Reasons that go away only when somebody edits something; the others may by themselves."""
 
+_MENDED_BY: Final = {
+    Reason.NOT_ALLOWED: "the route, its balancer or its namespace's labels",
+    Reason.HOST_CONFLICT: "the route, or deletes those that have the host",
+    Reason.PATH_CONFLICT: "the route or the one that has the path",
+    Reason.QUOTA: "the balancer, or deletes routes",
+    Reason.UNSUPPORTED: "the route or its balancer",
+    Reason.REF_NOT_PERMITTED: "this object, or permits what it refers to",
+    Reason.UNSUPPORTED_SERVICE: "the route or its Service",
+    Reason.CONFIG_REJECTED: "this object or what the message names",
+    Reason.TEMPLATE_INVALID: "the template or the balancer",
+}
+"""What has to be edited, where it is not the object alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutView:
@@ -226,10 +239,15 @@ def _stalled(conditions: Sequence[Condition], *, passing: Collection[Reason] = (
     false = [condition for condition in conditions if not condition.status]
     for condition in false:
         if condition.reason in TERMINAL and condition.reason not in passing:
-            text = f"Nothing will change without an edit. {condition.message}"
+            text = f"{needed_edit(condition.reason)} {condition.message}"
             return Condition(kind, status=True, reason=condition.reason, message=_bounded(text, MAX_MESSAGE))
     reason = Reason.PROGRESSING if false else Reason.READY
     return Condition(kind, status=False, reason=reason, message="Nothing waits for an edit.")
+
+
+def needed_edit(reason: Reason) -> str:
+    """Who has to edit something before a condition with one of the terminal reasons can hold, as a sentence."""
+    return f"Nothing will change until somebody edits {_MENDED_BY.get(reason, 'this object')}."
 
 
 def _bounded(text: str, limit: int) -> str:

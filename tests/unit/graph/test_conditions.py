@@ -1,11 +1,12 @@
 """Conditions as users read them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support import objects as made
-from wsroute.api.conditions import Condition, ConditionType, Reason
+from wsroute.api.conditions import Condition, ConditionType, Problem, Reason
 from wsroute.graph.conditions import MAX_MESSAGE, RolloutView, balancer_conditions, route_conditions
 from wsroute.graph.model import GraphSettings
 
@@ -197,6 +198,22 @@ def test_invalid_balancer() -> None:
         "DrainBacklog": (False, "NoBacklog"),
         "Stalled": (True, "Invalid"),
     }
+
+
+@pytest.mark.parametrize(
+    ("reason", "who"),
+    [
+        (Reason.INVALID, "this object."),
+        (Reason.HOST_CONFLICT, "the route, or deletes those that have the host."),
+        (Reason.NOT_ALLOWED, "the route, its balancer or its namespace's labels."),
+        (Reason.UNSUPPORTED_SERVICE, "the route or its Service."),
+    ],
+)
+def test_what_stalls_says_whose_edit_ends_it(reason: Reason, who: str) -> None:
+    problem = Problem(reason, "spec", "It is wrong.")
+    stalled = route_conditions(replace(made.route_node(SERVED), acceptance_problems=(problem,)), DONE)[-1]
+    assert stalled.status
+    assert stalled.message.startswith(f"Nothing will change until somebody edits {who} ")
 
 
 def test_a_drain_backlog_is_told_and_stalls_nothing() -> None:
