@@ -24,6 +24,7 @@ local HEALTH = {
   PortNotFound = "Progressing",
   EndpointNotAllowed = "Progressing",
   DeploymentNotFound = "Progressing",
+  DeploymentTaken = "Progressing",
   ServicePortMissing = "Progressing",
   SecretNotFound = "Progressing",
   InvalidCertificate = "Progressing",

@@ -70,6 +70,7 @@ class Reason(StrEnum):
 
     # Of a balancer
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
+    DEPLOYMENT_TAKEN = "DeploymentTaken"
     TEMPLATE_NOT_FOUND = "TemplateNotFound"
     TEMPLATE_INVALID = "TemplateInvalid"
     SERVICE_PORT_MISSING = "ServicePortMissing"

@@ -147,6 +147,7 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.NO_BALANCER_PODS: "No pod of the balancer is ready.",
     Reason.NO_ENDPOINTS: "No endpoint of any backend can take sockets.",
     Reason.DEPLOYMENT_NOT_FOUND: "The Deployment that deploymentRef names does not exist.",
+    Reason.DEPLOYMENT_TAKEN: "An older balancer names the same Deployment, which is left to that one.",
     Reason.TEMPLATE_NOT_FOUND: "No ConfigMap is labelled as the template of templateRef; the shipped one is used.",
     Reason.TEMPLATE_INVALID: "The template of templateRef can't be used, as the message says; the shipped one is.",
     Reason.SERVICE_PORT_MISSING: "No port of the Service that serviceRef names leads to a listener.",

@@ -190,9 +190,9 @@ def refused_annotation(refused: Refused | None) -> Mapping[str, str]:
 
 
 def restart(node: BalancerNode, step: Step) -> Restart | None:
-    """The annotation that the Deployment's template has yet to get."""
+    """The annotation that the Deployment's template has yet to get. Another balancer's Deployment is left alone."""
     deployment = node.deployment
-    if deployment is None or deployment.version == step.in_force.version:
+    if deployment is None or not node.drives or deployment.version == step.in_force.version:
         return None
     return Restart(deployment, step.in_force.version)
 

@@ -14,17 +14,36 @@ _PROBLEMS: Final = attrgetter("acceptance_problems")
 """What keeps a route from being accepted. Read so it costs a tenth of the property."""
 
 
-def balancer_node(balancer: Balancer, routes: tuple[RouteNode, ...], snapshot: Snapshot) -> BalancerNode:
+Drivers = Mapping[Key, Balancer]
+"""The balancer that drives each Deployment: of those that name it the oldest one."""
+
+
+def drivers(balancers: Mapping[Key, Balancer]) -> Drivers:
+    """Who drives which Deployment."""
+    found: dict[Key, Balancer] = {}
+    for balancer in sorted(balancers.values(), key=lambda each: (each.meta.created, each.meta.key)):
+        if balancer.spec is not None and balancer.spec.deployment_ref is not None:
+            found.setdefault(Key(balancer.meta.key.namespace, balancer.spec.deployment_ref.name), balancer)
+    return found
+
+
+def balancer_node(
+    balancer: Balancer, routes: tuple[RouteNode, ...], snapshot: Snapshot, driving: Drivers
+) -> BalancerNode:
     """A balancer with those of all routes that are for it."""
     spec, own = balancer.spec, balancer.meta.key
     deployment = service = None
     problems: tuple[Problem, ...] = ()
+    drives = True
     if spec is not None:
         if spec.deployment_ref is not None:
-            deployment = snapshot.deployments.get(Key(own.namespace, spec.deployment_ref.name))
+            name = Key(own.namespace, spec.deployment_ref.name)
+            deployment, driver = snapshot.deployments.get(name), driving.get(name, balancer)
+            drives = driver.meta.key == own
+            problems = () if drives else (_taken(name, driver),)
         if spec.service_ref is not None:
             service = snapshot.services.get(Key(own.namespace, spec.service_ref.name))
-        problems = tuple(_problems(spec, deployment, service))
+        problems += tuple(_problems(spec, deployment, service))
     return BalancerNode(
         key=own,
         uid=balancer.meta.uid,
@@ -35,6 +54,7 @@ def balancer_node(balancer: Balancer, routes: tuple[RouteNode, ...], snapshot: S
         accepted=tuple(filterfalse(_PROBLEMS, routes)),
         rejected=tuple(filter(_PROBLEMS, routes)),
         deployment=deployment,
+        drives=drives,
         pods=tuple(deployment_pods(deployment, snapshot.pods)),
         addresses=service.addresses if service is not None else (),
     )
@@ -49,6 +69,16 @@ def deployment_pods(deployment: Deployment | None, pods: Mapping[Key, Pod]) -> I
         pod = pods[key]
         if key.namespace == namespace and deployment.selector.items() <= pod.labels.items():
             yield pod
+
+
+def _taken(deployment: Key, driver: Balancer) -> Problem:
+    return Problem(
+        Reason.DEPLOYMENT_TAKEN,
+        "spec.deploymentRef",
+        f"The Deployment {deployment.name} is that of the WebSocketBalancer {driver.meta.key.name}, which is older: "
+        "its pods are not replaced for this one, and serve it only where their agents name it. Name another "
+        "Deployment, or delete one of the two balancers.",
+    )
 
 
 def _problems(spec: WebSocketBalancerSpec, deployment: Deployment | None, service: Service | None) -> Iterator[Problem]:

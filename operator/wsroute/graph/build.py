@@ -24,7 +24,7 @@ from wsroute.cluster.balancer_state import BalancerState
 from wsroute.cluster.objects import Balancer, Key, Namespace, Route, Service, ServicePort, Snapshot
 from wsroute.graph.addresses import Reserved
 from wsroute.graph.admission import Admission, admit
-from wsroute.graph.balancers import balancer_node
+from wsroute.graph.balancers import balancer_node, drivers
 from wsroute.graph.changes import changed_names, replaced, sorted_names
 from wsroute.graph.claims import age, idle_hosts
 from wsroute.graph.conflicts import Entrants, Settlement, Verdict, enter, enter_changed, settle, settle_changed
@@ -58,18 +58,19 @@ def build_graph(
     expires = math.inf
     parts: list[Mapping[Key, RouteNode]] = [lost] if lost else []
     balancers: dict[Key, BalancerNode] = {}
+    driving = drivers(snapshot.balancers)
     for key, balancer in sorted(snapshot.balancers.items(), key=_by_key):
         state = states.get(key, NO_STATE)
         if balancer.spec is None:
             remembered[key] = state  # which routes it has is unknown, so that none of them is gone
-            balancers[key] = balancer_node(balancer, tuple(_of_balancer(key, lost)), snapshot)
+            balancers[key] = balancer_node(balancer, tuple(_of_balancer(key, lost)), snapshot, driving)
             continue
         own = members.get(key, NO_MEMBERS)
         contest = _contest(balancer, balancer.spec, own, state, memo, wall)
         remembered[key] = contest.state
         expires = min(expires, contest.expires)
         nodes = _balanced_nodes(balancer, own, contest.verdicts, snapshot, reserved, settings, memo)
-        balancers[key] = balancer_node(balancer, tuple(nodes.values()), snapshot)
+        balancers[key] = balancer_node(balancer, tuple(nodes.values()), snapshot, driving)
         parts.append(nodes)
     routes = parts[0] if len(parts) == 1 else replaced({}, dict(chain.from_iterable(map(_ITEMS, parts))), places)
     return Graph(balancers=balancers, routes=routes, states=remembered, expires=expires)

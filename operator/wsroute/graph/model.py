@@ -114,7 +114,8 @@ class BalancerNode:
 
     ``spec`` is None when it does not parse: ``acceptance_problems`` says why, there is nothing to build, and what its
     pods serve stays. ``deployment_problems`` are of the Deployment and the Service. ``pods`` are the Deployment's,
-    sorted by key. ``addresses`` are what the Service's load balancer has.
+    sorted by key. ``addresses`` are what the Service's load balancer has. ``drives`` says that no older balancer names
+    the Deployment.
     """
 
     key: Key
@@ -126,6 +127,7 @@ class BalancerNode:
     accepted: tuple[RouteNode, ...]
     rejected: tuple[RouteNode, ...]
     deployment: Deployment | None
+    drives: bool
     pods: tuple[Pod, ...]
     addresses: tuple[str, ...]
 

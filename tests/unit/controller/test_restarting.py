@@ -10,8 +10,10 @@ from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Deployment, Key, Meta, Pod, Progress
 from wsroute.controller import generated, restarting
 from wsroute.controller.plan import BalancerPlan
+from wsroute.controller.reconciler import status_targets
 from wsroute.controller.restarting import Inputs, Refused, read_good, read_refused, restart_body
 from wsroute.controller.rollout import InForce
+from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RouteRef
@@ -406,3 +408,44 @@ def test_where_no_file_can_be_made_a_rollout_goes_on_and_what_stalls_is_put_back
     planner.world.remove(Kind.ROUTE, "three", TEAM)
     plan = written(planner)
     assert (plan.desired, plan.restart) == (bad, None), "what stalled is not tried again"
+
+
+def test_two_balancers_that_name_one_deployment_do_not_fight(planner: Planner) -> None:
+    """Else each would replace all pods again and again."""
+    older = SHARED
+    younger = Key(SYSTEM, "a-second")
+    planner.world.put(
+        Kind.BALANCER,
+        younger.name,
+        SYSTEM,
+        created="2026-02-01T00:00:00Z",
+        spec={
+            "dataPlane": "Static",
+            "deploymentRef": {"name": "balancer"},
+            "listeners": [{"name": "ws", "port": 8090, "protocol": "HTTP"}],
+            "allowedRoutes": {"namespaces": {"from": "All"}, "hosts": ["*.example.org"]},
+            "reload": RELOAD,
+        },
+    )
+    planner.world.route("two")
+    for _ in range(5):
+        plans = planner.result().plans
+        assert plans[younger].restart is None
+        for plan in plans.values():
+            planner.world.commit(plan)
+        restart = plans[older].restart
+        if restart is not None:
+            world_of(planner).roll(restart.version)
+    assert planner.programmed("two")[0]
+    targets = status_targets(planner.result(), planner.memo)
+    deployed = {
+        key: next(each for each in targets[StatusKey(Kind.BALANCER, key)].conditions if each.type == "DeploymentReady")
+        for key in (older, younger)
+    }
+    assert deployed[older].status
+    assert not deployed[younger].status
+    assert str(deployed[younger].reason) == "DeploymentTaken"
+    assert "is that of the WebSocketBalancer shared, which is older" in deployed[younger].message
+    # It gets the Deployment when the older one lets go of it.
+    planner.world.remove(Kind.BALANCER, older.name, SYSTEM)
+    assert planner.result().plans[younger].restart is not None
