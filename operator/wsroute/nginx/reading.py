@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.reload_changes import Change, Reason, by_route, owner
@@ -25,6 +25,12 @@ _BLOCK: Final = "\n\n    # "
 
 _LOCATION: Final = "\n\n        # "
 """What each location in it begins with."""
+
+_PLACE: Final = re.compile(r"^        location ", re.MULTILINE)
+"""What a place begins with: a path may take two, with the same text in them."""
+
+_BELOW: Final = "(/|z)"
+"""How an expression ends that is for all below a path, without its backslash."""
 
 _ENDPOINT: Final = re.compile(r"^        server  (\S+?)[ ;][^\n]*\n?", re.MULTILINE)
 _PORT: Final = re.compile(r"^        listen +([0-9]+)\b", re.MULTILINE | re.ASCII)
@@ -66,7 +72,7 @@ def route_changes(standing: str, desired: str) -> tuple[Change, ...]:
         for name in before.keys() | after.keys()
         if before.get(name) != after.get(name)
     ]
-    for _, _, text in _locations(standing) ^ _locations(desired):
+    for _, _, (*_, text) in _locations(standing) ^ _locations(desired):
         route = _ROUTE.search(text)
         if route is not None:
             found.append((_reference(route), Reason.ROUTES))
@@ -90,14 +96,37 @@ def _endpoint_change(was: str, now: str) -> Reason:
     return Reason.ENDPOINT_REMOVAL if left else Reason.ENDPOINTS
 
 
-def _locations(text: str) -> set[tuple[str, str, str]]:
+class _Location(NamedTuple):
+    """A location, however its path is written down: that depends on how many paths a host has (``views``)."""
+
+    path: str
+    below: bool
+    text: str
+    """All but the path."""
+
+
+def _location(text: str) -> _Location:
+    summary, *places = _PLACE.split(text)
+    line, _, body = places[-1].partition("\n") if places else ("", "", "")
+    kind, _, place = line.removesuffix(" {").partition(" ")
+    path = place.strip('"').replace("\\", "")
+    if kind == "~":
+        below = path.endswith(_BELOW)
+        path = path.removeprefix("^").removesuffix(_BELOW if below else "z")
+    else:
+        below, path = kind != "=", path.removesuffix("/") if kind == "^~" else path
+    return _Location(path, below, summary + body)  # of / there is nothing but the kind
+
+
+def _locations(text: str) -> set[tuple[str, str, _Location]]:
     """Each location with each port and host that it is for."""
-    found: set[tuple[str, str, str]] = set()
+    found: set[tuple[str, str, _Location]] = set()
     for block in text.split(_BLOCK):
         head, *locations = block.rstrip("}\n").split(_LOCATION)
         host = _HOST.search(head)
         if host is not None:
-            found.update((port, host[1], each.rstrip("}\n")) for port in _PORT.findall(head) for each in locations)
+            each = [_location(location.rstrip("} \n")) for location in locations]
+            found.update((port, host[1], location) for port in _PORT.findall(head) for location in each)
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.world import SYSTEM, Planner, SmallWorld, rollout_writes
+from tests.support.world import SYSTEM, TEAM, Planner, SmallWorld, rollout_writes
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.controller import generated, making
@@ -351,3 +351,28 @@ def test_the_release_of_the_operator_is_among_the_settings(dynamic: Planner, mon
     assert plan.desired == generated.read_published(nginx(dynamic)).version
     settings = generated.read_settings(nginx(planner)) or {}
     assert settings["the operator's release"].startswith("99.0 ")
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("count", [32, 33])
+def test_a_host_with_one_path_more_or_less_names_the_route_that_was_edited(fresh: bool, count: int) -> None:
+    """From 33 paths on nginx is told of all of a host's paths in other words."""
+    world = SmallWorld()
+    world.service("chat", "10.0.0.1")
+    for number in range(count):
+        world.route(f"r{number}", path=f"/a.b{number}", host="chat.example.com")
+    planner = Planner(world)
+    settle(planner)
+    if fresh:
+        planner = Planner(world)
+    if count == 32:
+        world.route("more", path="/more", host="chat.example.com")
+    else:
+        world.remove(Kind.ROUTE, "r7", TEAM)
+    settle(planner)
+    assert changes(planner) == [f"Routes WebSocketRoute team-a/{'more' if count == 32 else 'r7'}"]
+    if fresh:
+        planner = Planner(world)
+    world.route("r3", path="/a.c", host="chat.example.com", generation=2)
+    settle(planner)
+    assert changes(planner) == ["Routes WebSocketRoute team-a/r3"]
