@@ -156,11 +156,14 @@ def plan_tables(
     """The tables that should stand, without the routes for which there is no room. ``certified`` says that the table's
     certificates are known."""
     if memo.fitted is None or memo.fitted[0] is not table:
-        planned = _plan(balancer, table, known, memo, epoch=epoch, certified=certified)
+        # Weighed first: the lines of one that is far too large would take minutes, and all the memory that there is.
+        memo.sizes.weigh(table)
+        planned = _plan(balancer, table, known, memo, epoch=epoch, certified=certified) if memo.sizes.fits else None
         if planned is not None:
+            memo.fitted = None
             return planned
         gone = left_out(table, memo.sizes)
-        memo.fitted = (table, without(table, gone), gone)
+        memo.fitted = (table, without(table, gone, memo.sizes), gone)
     _, fitting, gone = memo.fitted
     planned = _plan(balancer, fitting, known, memo, epoch=epoch, certified=certified)
     return replace(planned or keep_tables(balancer, known, epoch=epoch), left_out=gone)

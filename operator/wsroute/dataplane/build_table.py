@@ -153,7 +153,7 @@ def _hosts(
 
 
 def _host_records(host: str, parts: list[_Places]) -> tuple[HostRecord, ...]:
-    served = by_listeners((part.listeners, part.paths) for part in parts)
+    served = by_listeners([(part.listeners, part.paths) for part in parts])
     return tuple(HostRecord(host, listeners, paths) for listeners, paths in served)
 
 

@@ -1,8 +1,10 @@
 """Routes share hosts: what several of them have on a host, put together for its listeners."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Final, Protocol, TypeVar
 
 from wsroute.dataplane.ir import PathMatch, RouteRef
 
@@ -20,15 +22,21 @@ class _Place(Protocol):
 
 P = TypeVar("P", bound=_Place)
 
+_PLACE: Final = attrgetter("path", "match", "route")
 
-def by_listeners(parts: Iterable[tuple[Sequence[str], Sequence[P]]]) -> list[tuple[tuple[str, ...], tuple[P, ...]]]:
+
+def by_listeners(parts: Sequence[tuple[Sequence[str], Sequence[P]]]) -> list[tuple[tuple[str, ...], tuple[P, ...]]]:
     """What a host serves, from what each of its routes has on which listeners: the listeners that have the same paths,
     sorted, and these paths in order. A route that has lost all its paths to others serves nothing."""
-    found: defaultdict[str, list[P]] = defaultdict(list)
-    for listeners, paths in parts:
+    served = [paths for _, paths in parts]
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for number, (listeners, paths) in enumerate(parts):
         for listener in listeners if paths else ():
-            found[listener] += paths
-    same: defaultdict[tuple[P, ...], list[str]] = defaultdict(list)
-    for listener, paths in sorted(found.items()):
-        same[tuple(sorted(paths, key=lambda place: (place.path, place.match, place.route)))].append(listener)
-    return [(tuple(listeners), ordered) for ordered, listeners in same.items()]
+            found[listener].append(number)
+    same: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    for listener, numbers in sorted(found.items()):
+        same[tuple(numbers)].append(listener)
+    return [
+        (tuple(listeners), tuple(sorted(chain.from_iterable(served[number] for number in numbers), key=_PLACE)))
+        for numbers, listeners in same.items()
+    ]

@@ -8,7 +8,7 @@ much: it must cost next to nothing to say.
 from typing import Final
 
 from wsroute.dataplane.dictionary import server_name
-from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord
+from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord, PathRecord
 
 ROOM: Final = 30 * 1024 * 1024
 """Bytes that a table may take, of the 64 MiB in dynamic.conf.j2: two stand beside one another while one takes the
@@ -23,13 +23,23 @@ _HEAD: Final = len("1000 1000 99\n")
 
 def host_room(host: HostRecord, line: str) -> int:
     """Bytes that a host takes. ``line`` is what it is in a shard: no record in the dictionary is longer than there."""
+    return room_of_line(host, len(line))
+
+
+def room_of_line(host: HostRecord, length: int) -> int:
+    """The same where only the length of the line is known."""
     server = len(server_name(host))
-    found = 2 * len(line)
+    found = 2 * length
     for path in host.paths:
-        found += _block(_KEY + server + len(path.path))
+        found += room_of_key(server, path)
     for listener in host.listeners:
         found += _block(_KEY + len(listener) + 1 + len(host.host)) + _block(server + len("1000 "))
     return found
+
+
+def room_of_key(server: int, path: PathRecord) -> int:
+    """Bytes that the key of a path takes; ``server`` is the length of its server's name."""
+    return _block(_KEY + server + len(path.path))
 
 
 def group_room(group: EndpointGroup, _line: str) -> int:

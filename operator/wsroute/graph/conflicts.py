@@ -107,7 +107,7 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
     for route in entrants.routes:
         for host in route.hosts:
             owners.claim(host, route.key.namespace)
-    takers: dict[tuple[str, str, PathClaim], Key] = {}
+    takers: defaultdict[tuple[str, str], dict[PathClaim, Key]] = defaultdict(dict)
     verdicts = dict(entrants.beyond)
     for route in entrants.routes:
         problems: list[Problem] = []
@@ -118,11 +118,12 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
             else:
                 problems.append(owners.problem(host, route.key.namespace, field))
         paths = []
+        places = [takers[host, listener] for host in hosts for listener in route.listeners]
         for index, path in enumerate(route.paths):
-            places = [(host, listener, path) for host in hosts for listener in route.listeners]
-            older = next((takers[place] for place in places if place in takers), None)
+            older = next((taken[path] for taken in places if path in taken), None)
             if older is None:
-                takers.update(dict.fromkeys(places, route.key))
+                for taken in places:
+                    taken[path] = route.key
                 paths.append(path)
             else:
                 problems.append(_path_conflict(path, f"spec.paths[{index}].path", older))
