@@ -258,9 +258,14 @@ def _balanced_nodes(
     services, slices = snapshot.services, snapshot.slices
     around = (spec, rules, reserved, verdicts, services, slices)
 
+    looked_up: dict[Key, Target] = {}
+
     def target(service: Key) -> Target:
-        found = slices.get(service, ())
-        return services.get(service), found, reserved_among(found, reserved)
+        # Many routes may refer to one Service, which may have many endpoints.
+        if service not in looked_up:
+            found = slices.get(service, ())
+            looked_up[service] = services.get(service), found, reserved_among(found, reserved)
+        return looked_up[service]
 
     def resolve(service: Service, target: Target, port: ServicePort) -> EndpointSet:
         _, found, taken = target

@@ -25,6 +25,10 @@ from wsroute.graph.left_out import MAX_ENDPOINTS, Excluded, LeftOut, explain
 SLICE_CONTROLLER: Final = "endpointslice-controller.k8s.io"
 """The only writer of slices whose endpoints count as the Service's own pods."""
 
+MAX_LOOKED_AT: Final = 20_000
+"""Endpoints of a Service that are looked at: all of them at each change of one, and everybody's changes wait meanwhile.
+There may be more than count, since each pod has one in each family, and not all are ready."""
+
 
 class Address(NamedTuple):
     """An address in its canonical text and a port."""
@@ -76,6 +80,13 @@ class _LeftOut:
         count, example = self._found.get(why, (0, endpoint.address))
         self._found[why] = (count + 1, min(example, endpoint.address))
 
+    def add_all(self, why: LeftOut, source: EndpointSlice) -> None:
+        """All of a slice, without looking at each."""
+        if source.endpoints:
+            self.add(why, source.endpoints[0])
+            count, example = self._found[why]
+            self._found[why] = (count + len(source.endpoints) - 1, example)
+
     def all(self) -> tuple[Excluded, ...]:
         return tuple(Excluded(why, *entry) for why, entry in sorted(self._found.items()))
 
@@ -108,7 +119,13 @@ def resolve_endpoints(
     not for endpoints."""
     left_out = _LeftOut()
     best: dict[Key | Address, _Candidate] = {}
-    for source in slices:
+    left = MAX_LOOKED_AT
+    # Whoever writes slices by hand can't keep pods from being seen.
+    for source in sorted(slices, key=lambda each: each.managed_by != SLICE_CONTROLLER):
+        left -= len(source.endpoints)
+        if left < 0:
+            left_out.add_all(LeftOut.TOO_MANY, source)
+            continue
         for identity, candidate in _candidates(source, service, port, rules, reserved, left_out):
             known = best.get(identity)
             # One pod has an address in each family and may for a moment stand in two slices: its best state counts,

@@ -1,18 +1,23 @@
 """The whole pass: routes find balancers, and nothing depends on what was remembered or in which order things came."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import objects as made
 from wsroute.api.conditions import Problem, Reason
 from wsroute.cluster.kinds import Kind, parse_record
-from wsroute.cluster.objects import Key
+from wsroute.cluster.objects import EndpointSlice, Key
 from wsroute.cluster.state import ClusterState
+from wsroute.graph import build
+from wsroute.graph.addresses import Reserved
 from wsroute.graph.build import build_graph
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import GraphSettings, RouteNode
+from wsroute.graph.reserved import reserved_among
 
 DEFAULT = GraphSettings(default_balancer=made.BALANCER)
 
@@ -41,6 +46,22 @@ def test_missing_balancer() -> None:
     node = made.route_node([made.balancer(), made.route(spec={"balancerRef": {"name": "gone"}})])
     assert only(node).message == "There is no WebSocketBalancer team-a/gone: create it, or name another."
     assert node.balancer is None
+
+
+def test_a_service_of_many_routes_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have thousands of endpoints."""
+    looked_at = []
+    look = reserved_among
+
+    def count(slices: tuple[EndpointSlice, ...], reserved: Mapping[str, Reserved]) -> Any:
+        looked_at.append(slices)
+        return look(slices, reserved)
+
+    monkeypatch.setattr(build, "reserved_among", count)
+    routes = [made.route(f"r{number}", hosts=[f"r{number}.example.com"]) for number in range(20)]
+    found = made.graph_of([made.balancer(), made.service(), made.endpoint_slice(), *routes])
+    assert all(node.paths[0].takes_sockets for node in found.routes.values())
+    assert len(looked_at) == 1
 
 
 def test_broken_balancer_rejects_its_routes_and_says_so() -> None:

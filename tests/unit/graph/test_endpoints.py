@@ -7,6 +7,7 @@ import pytest
 from tests.support import objects as made
 from wsroute.cluster.kinds import Kind, parse_record
 from wsroute.cluster.objects import EndpointSlice, Service
+from wsroute.graph import endpoints
 from wsroute.graph.endpoints import (
     Address,
     EndpointRules,
@@ -87,6 +88,24 @@ def test_beyond_a_thousand_endpoints_the_others_are_left_out() -> None:
     )
     found = resolve(made.endpoint_slice(endpoints=[*many[: MAX_ENDPOINTS - 2], *ending]))
     assert (found.ready, found.draining, len(found.returning)) == (MAX_ENDPOINTS - 2, 2, 2)
+
+
+def test_of_far_too_many_endpoints_not_all_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can write slices by the thousand, and each change of one costs a look at all: pods come first."""
+    monkeypatch.setattr(endpoints, "MAX_LOOKED_AT", 250)
+    found = resolve(
+        *(
+            made.endpoint_slice(
+                endpoints=[f"10.0.{number}.{last}" for last in range(1, 101)], name=f"a-{number}", managed_by="me"
+            )
+            for number in range(5)
+        ),
+        made.endpoint_slice(endpoints=["10.1.0.1", "10.1.0.2"], name="z"),
+        manual=True,
+    )
+    assert {"10.1.0.1", "10.1.0.2"} < set(addresses(found))
+    assert found.ready == 202
+    assert left_out(found) == ((LeftOut.TOO_MANY, 300),)
 
 
 def test_null_lists() -> None:
