@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from wsroute.cli.terminal import printable
+
 TIMEOUT: Final = 60.0
 """Seconds for one command."""
 
@@ -76,8 +78,3 @@ class Kubectl:
             last = words.splitlines()[-1] if words else f"exit code {process.returncode}"
             raise KubectlError(f"kubectl {arguments[0]} failed: {printable(last)}", words)
         return output.decode(errors="replace")
-
-
-def printable(text: str) -> str:
-    """A text from elsewhere, without what a terminal would obey."""
-    return "".join(char if char.isprintable() else " " for char in text)

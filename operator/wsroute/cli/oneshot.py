@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wsroute.cli.manifests import ManifestError, read_paths
 from wsroute.cli.offline import Outcome, evaluate
+from wsroute.cli.terminal import printable
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.render import render as render_configuration
 
@@ -17,10 +18,10 @@ def check(paths: Sequence[Path]) -> int:
     try:
         outcome = evaluate(read_paths(paths))
     except ManifestError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return UNUSABLE
     for finding in outcome.findings:
-        print(finding)
+        print(printable(str(finding)))
     return _code(outcome)
 
 
@@ -30,10 +31,10 @@ def render(paths: Sequence[Path]) -> int:
         outcome = evaluate(read_paths(paths))
         configuration = outcome.configuration(ipv6=True)
     except ManifestError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return UNUSABLE
     for finding in outcome.findings:
-        print(finding, file=sys.stderr)
+        print(printable(str(finding)), file=sys.stderr)
     print(render_configuration(configuration, POD_PATHS, options=POD_OPTIONS).text, end="")
     return _code(outcome)
 

@@ -23,6 +23,7 @@ from typing import Final
 from wsroute.balancer.applier import Applier, start_script
 from wsroute.cli.folder import FolderState, take
 from wsroute.cli.manifests import ManifestError, folder_of_manifests, manifest_files, read_file
+from wsroute.cli.terminal import printable
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.memo import RenderMemo
@@ -47,7 +48,7 @@ def main(folder: Path, *, nginx: str | None) -> int:
         with tempfile.TemporaryDirectory(prefix="wsroute-") as scratch:
             asyncio.run(_run(place, Place(Path(scratch), binary)))
     except (ManifestError, StandaloneError) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     return 0
 
@@ -231,4 +232,4 @@ def has_ipv6() -> bool:
 
 def say(text: str) -> None:
     """One line for the person who started it."""
-    print(f"wsroute: {text}", file=sys.stderr, flush=True)
+    print(printable(f"wsroute: {text}"), file=sys.stderr, flush=True)

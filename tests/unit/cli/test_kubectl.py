@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wsroute.cli import kubectl as module
-from wsroute.cli.kubectl import Kubectl, KubectlError, printable
+from wsroute.cli.kubectl import Kubectl, KubectlError
+from wsroute.cli.terminal import printable
 
 
 @pytest.fixture

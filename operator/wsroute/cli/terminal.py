@@ -1,0 +1,6 @@
+"""What people read in a terminal, of which much was written by others."""
+
+
+def printable(text: str) -> str:
+    """A line, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)
