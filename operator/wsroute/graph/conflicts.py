@@ -9,10 +9,10 @@ does not even look at whether a route is valid, and one route's problem changes 
 
 from bisect import insort
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wsroute.api.conditions import Problem, Reason
 from wsroute.cluster.balancer_state import HOSTS_LIMIT, HostClaim, claim_size, format_time
@@ -20,6 +20,13 @@ from wsroute.cluster.objects import Key, PathClaim
 from wsroute.graph.admission import Admission
 from wsroute.graph.changes import span
 from wsroute.graph.claims import held_until
+
+LITTLE: Final = HOSTS_LIMIT // 64
+"""Bytes of claims that are little, some 150 hosts: whoever has no more of them finds room where others find none, and
+whoever has released no more keeps them for as long as they are held."""
+
+RESERVE: Final = HOSTS_LIMIT // 16
+"""Bytes of claims that are for those who have little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,7 @@ def settle_changed(settled: Settlement, entrants: Entrants, claims: Mapping[str,
         if len(set(route.paths)) < len(route.paths):
             return None
     size = settled.size + sum(claim_size(host, claim.namespace) for host, claim in new.items())
-    if size > HOSTS_LIMIT:
+    if size > HOSTS_LIMIT - RESERVE:
         return None
     verdicts = {route.key: Verdict(True, (), route.hosts, route.paths) for route in changed}
     together = {**claims, **new} if new else claims
@@ -198,6 +205,10 @@ class _HostOwners:
         """By parent domain: each namespace that owns a name right below it, with the first such name in order."""
         self.room = HOSTS_LIMIT
         """Bytes that are left for more claims."""
+        self._sizes: Counter[str] = Counter()
+        """Bytes of each namespace's claims."""
+        self._is_tidy = False
+        """Whether there is nothing left to give up."""
         for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
             claim = claims[host]
             if self._rival(host, claim.namespace) is None:
@@ -206,8 +217,35 @@ class _HostOwners:
     def claim(self, host: str, namespace: str) -> None:
         """Give ``host`` to a namespace if nobody is in the way and there is room."""
         free = host not in self.claims and self._rival(host, namespace) is None
-        if free and claim_size(host, namespace) <= self.room:
+        size = claim_size(host, namespace)
+        if free and (self._is_room(size, namespace) or (self._make_room() and self._is_room(size, namespace))):
             self._put(host, HostClaim(namespace))
+
+    def _is_room(self, size: int, namespace: str) -> bool:
+        """Whether there is room for one more claim; the last of it is for those who have little."""
+        reserve = RESERVE if self._sizes[namespace] + size > LITTLE else 0
+        return size <= self.room - reserve
+
+    def _make_room(self) -> bool:
+        """Give up those hosts that were released long since by whoever has many such. True when there were any: or else
+        one team could take the room of all others with names that it does not even use any more."""
+        if self._is_tidy:
+            return False
+        self._is_tidy = True
+        released: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        for host, claim in self.claims.items():
+            if claim.released:
+                released[claim.namespace].append((claim.released, host))
+        given_up = [host for namespace, hosts in released.items() for host in _beyond_little(namespace, hosts)]
+        for host in given_up:
+            self.room += claim_size(host, self.claims[host].namespace)
+            self._sizes[self.claims[host].namespace] -= claim_size(host, self.claims[host].namespace)
+            del self.claims[host]
+        if given_up:
+            self._below.clear()
+            for host, claim in self.claims.items():
+                self._note(host, claim.namespace)
+        return bool(given_up)
 
     def has(self, host: str, namespace: str) -> bool:
         """Whether a namespace has ``host``."""
@@ -222,10 +260,14 @@ class _HostOwners:
     def _put(self, host: str, claim: HostClaim) -> None:
         self.claims[host] = claim
         self.room -= claim_size(host, claim.namespace)
+        self._sizes[claim.namespace] += claim_size(host, claim.namespace)
+        self._note(host, claim.namespace)
+
+    def _note(self, host: str, namespace: str) -> None:
         first, _, parent = host.partition(".")
         if first != "*":
             below = self._below[parent]
-            below[claim.namespace] = min(host, below.get(claim.namespace, host))
+            below[namespace] = min(host, below.get(namespace, host))
 
     def _rival(self, host: str, namespace: str) -> str | None:
         """The host of another namespace that is, or overlaps with, this one."""
@@ -241,6 +283,15 @@ class _HostOwners:
     def _is_others(self, host: str, namespace: str) -> bool:
         claim = self.claims.get(host)
         return claim is not None and claim.namespace != namespace
+
+
+def _beyond_little(namespace: str, released: list[tuple[str, str]]) -> Iterator[str]:
+    """The hosts of a namespace that were released first, beyond the little that it keeps in any case."""
+    left = LITTLE
+    for _, host in sorted(released, reverse=True):
+        left -= claim_size(host, namespace)
+        if left < 0:
+            yield host
 
 
 def _too_many(namespace: str, maximum: int) -> Verdict:

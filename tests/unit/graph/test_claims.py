@@ -234,6 +234,47 @@ def test_a_host_for_which_there_is_no_room_is_refused_and_the_others_stay(
     assert town.hosts() == {HOST: "team-a", "b.example.com": "team-b", "c.example.com": "team-c"}
 
 
+@pytest.fixture
+def crowded(town: Town, monkeypatch: pytest.MonkeyPatch) -> Town:
+    """The list has room for some 60 hosts; two of them are little."""
+    monkeypatch.setattr(conflicts, "HOSTS_LIMIT", 3_000)
+    monkeypatch.setattr(conflicts, "LITTLE", 100)
+    monkeypatch.setattr(conflicts, "RESERVE", 200)
+    return town
+
+
+def test_who_has_many_hosts_leaves_room_for_those_who_have_few(crowded: Town) -> None:
+    for number in range(10):
+        crowded.put("team-b", *(f"h{number}{host}.example.org" for host in range(10)), name=f"crowd-{number}")
+    crowded.make()
+    assert 40 < len(crowded.state.hosts) < 70
+    assert crowded.graph().states[made.BALANCER] == crowded.state, "settling once more comes to the same"
+    crowded.put("team-c", "c.example.com")
+    assert crowded.problems("team-c") == []
+    assert crowded.hosts()["c.example.com"] == "team-c"
+    crowded.put("team-c", *(f"c{number}.example.com" for number in range(16)))
+    assert (Reason.QUOTA, "spec.hosts[15]") in crowded.problems("team-c"), (
+        "the last of the room is for all who have few"
+    )
+    crowded.put("team-a", HOST, "new.example.com")
+    assert crowded.problems("team-a") == []
+
+
+def test_hosts_that_a_team_has_given_up_by_the_dozen_are_in_nobodys_way(crowded: Town) -> None:
+    del crowded.routes[Key("team-a", "chat")]
+    crowded.make()
+    for number in range(40):
+        crowded.put("team-b", *(f"h{number}{host}.example.org" for host in range(9)))
+        crowded.make()
+        assert crowded.problems("team-b") == []
+        assert sum(claim_size(host, claim.namespace) for host, claim in crowded.state.hosts.items()) <= 3_000
+    crowded.put("team-c", "c.example.com")
+    assert crowded.problems("team-c") == []
+    crowded.put("team-b", HOST)
+    assert crowded.problems("team-b") == CONFLICT, "whoever has given up few keeps them for as long as they are held"
+    assert crowded.graph().states[made.BALANCER] == crowded.state
+
+
 def test_a_route_that_only_waits_is_not_stalled(town: Town) -> None:
     del town.routes[Key("team-a", "chat")]
     town.make()
