@@ -303,7 +303,8 @@ ELSEWHERE: Final = {
     "K5": "cookies that a client makes up: tests of the Dynamic data plane, as Static has none",
     "O4, O5": "no Origin, two of them, very long ones: tests/support/handshakes.py",
     "T2–T8": "content of certificates, key material: tests/unit/cluster/test_certificates.py",
-    "L12": "more of nginx's memory than there is, names that all belong into one part: tests/unit/controller/test_fitting.py",
+    "L12": "more of nginx's memory than there is, names that all belong into one part: tests/unit/controller/test_fitting.py, "
+    "tests/unit/controller/test_file_room.py",
     "L13": "the largest records and groups that the API lets through: tests/unit/dataplane/test_room.py",
     "S4": "Services of the operator and of kube-system can't be named: S2",
 }
