@@ -63,6 +63,28 @@ async def test_forwarding_headers_of_strangers_are_replaced() -> None:
             assert nginx.error_log() == ""
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "told"),
+    [
+        ("/ws", "CHAT.example.com:8080", "CHAT.example.com:8080"),
+        ("/ws", f"{HOST}.", f"{HOST}."),
+        (f"http://{HOST}/ws", HOST, HOST),
+        (f" http://{HOST}:81/ws", "admin.example.com", HOST),
+        (f"http://{HOST}/ws", "admin.example.com", HOST),
+        (f"http://{HOST}/ws", f"{HOST}.example.org", HOST),
+    ],
+)
+async def test_an_endpoint_is_told_the_host_by_which_its_route_was_found(target: str, host: str, told: str) -> None:
+    """A request may name another one in its first line, which counts (RFC 9112, section 3.2.2). An endpoint may have
+    more hosts than those for which there is a route."""
+    [port] = free_ports(1)
+    async with running_backend() as backend:
+        with running_nginx(served(port, backend, websocket_only=False)):
+            await get(port, target, host=host)
+            assert backend.last.headers.get_all("Host") == [told]
+            assert backend.last.headers.get_all("X-Forwarded-Host") == [told]
+
+
 async def test_forwarding_headers_of_trusted_proxies_are_extended() -> None:
     [port] = free_ports(1)
     async with running_backend() as backend:
