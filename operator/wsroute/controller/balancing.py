@@ -101,7 +101,7 @@ def _plan(given: Givens, state: BalancerState) -> BalancerPlan:
         waiting=move.waiting,
         settings=known_settings(given, made, unmade),
         tables=tables.view if dynamic else None,
-        left_out=tables.left_out | settled.crowded,
+        left_out=tables.left_out | settled.crowded | given.memo.room.left_out,
         backlog=move.backlog,
         certified=certified,
         refusals=settled.refusals,

@@ -178,9 +178,9 @@ def _group_size(group: EndpointGroup) -> Size:
 def left_out(table: Table, memo: SizeMemo) -> frozenset[RouteRef]:
     """The routes that have to give way, none where there is room."""
     memo.weigh(table)
-    parts: defaultdict[tuple[str, int], _Room] = defaultdict(lambda: _Room(PART_BYTES))
+    parts: defaultdict[tuple[str, int], Room] = defaultdict(lambda: Room(PART_BYTES))
     # Certificates are the administrator's, and bounded (``certifying``).
-    whole = _Room(ROOM - sum(certificate_room(each, certificate_line(each)) for each in table.certificates))
+    whole = Room(ROOM - sum(certificate_room(each, certificate_line(each)) for each in table.certificates))
     groups = memo.groups()
     for host in table.hosts:
         part = parts[HOSTS, shard_index(host.host, MAX_SHARDS)]
@@ -199,7 +199,7 @@ def left_out(table: Table, memo: SizeMemo) -> frozenset[RouteRef]:
     return frozenset(gone)
 
 
-class _Room:
+class Room:
     """How much of ``limit`` bytes each route takes, by its namespace. What several routes use takes its bytes once."""
 
     def __init__(self, limit: int) -> None:

@@ -12,6 +12,7 @@ from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import NO_REFUSALS, Refusals
 from wsroute.controller import generated, refusal
 from wsroute.controller.certifying import CertificateMemo
+from wsroute.controller.file_room import FileRoom
 from wsroute.controller.generated import File
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
 from wsroute.controller.quarantine import Settled, settle
@@ -72,6 +73,7 @@ class BalancerMemo:
     """What is kept of one balancer between passes."""
 
     rendered: RenderMemo = field(default_factory=RenderMemo)
+    room: FileRoom = field(default_factory=FileRoom)
     wished: tuple[BalancerNode, Configuration] | None = None
     made: dict[str, Made] = field(default_factory=dict)
     """The newest files by version, the last one made at the end, and those that are published."""
@@ -153,6 +155,7 @@ def wish(
         wished = replace(empty, shell=build_shell(node.spec))
     else:
         wished = build_configuration(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts)
+    wished = memo.room.fitting(wished)
     memo.wished = (node, known[1] if known is not None and known[1] == wished else wished)
     return memo.wished[1]
 

@@ -81,7 +81,7 @@ class BalancerPlan:
     tables: TableView | None
     """How far the tables of a Dynamic balancer are; None for another one, and while nothing is wanted of them."""
     left_out: frozenset[RouteRef]
-    """The routes for which these have no room."""
+    """The routes for which these, or the file of a Static one, have no room."""
     backlog: str
     certified: Certified
     """What the Secrets with certificates come to. Their writes go out first of all."""
