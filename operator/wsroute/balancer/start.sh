@@ -155,20 +155,32 @@ old_workers() {
     done
 }
 
-# sockets PID: sets $sockets to the number of its clients. A proxied connection has two ends, and a nginx that finishes
-# its sockets has no others. The kernel's tables name a connection by the inode that the descriptor is a link to.
-sockets() {
+# count_sockets PID...: sets $counts to words `PID:NUMBER`, the numbers of their clients. A proxied connection has two
+# ends, and a nginx that finishes its sockets has no others. The kernel's tables name a connection by the inode that the
+# descriptor is a link to; they are large, and are read once for all workers.
+count_sockets() {
     # shellcheck disable=SC2012 # the names are numbers
-    sockets=$(
+    counts=$(
         {
-            ls -l "/proc/$1/fd"
+            for count_pid in "$@"; do
+                echo "worker $count_pid"
+                ls -l "/proc/$count_pid/fd"
+            done
             cat /proc/net/tcp /proc/net/tcp6
         } 2>/dev/null 3>&- | awk '
-            $NF ~ /^socket:\[[0-9]+\]$/ { held[substr($NF, 9, length($NF) - 9)] }
-            $1 ~ /^[0-9]+:$/ && $4 == "01" && ($10 in held) { ends++ }
-            END { print int((ends + 1) / 2) }
+            $1 == "worker" && NF == 2 { ends[pid = $2] = 0 }
+            $NF ~ /^socket:\[[0-9]+\]$/ { holder[substr($NF, 9, length($NF) - 9)] = pid }
+            $1 ~ /^[0-9]+:$/ && $4 == "01" && ($10 in holder) { ends[holder[$10]]++ }
+            END { for (pid in ends) printf " %s:%d", pid, int((ends[pid] + 1) / 2) }
         '
     )
+}
+
+# sockets PID: sets $sockets to the number of its clients; with $counts of a moment ago.
+sockets() {
+    sockets="$counts "
+    sockets=${sockets##* "$1":}
+    sockets=${sockets%% *}
 }
 
 # Groups get their signals as `kill -QUIT -PID`: to busybox `--` is an error, and dash wants it after `-s QUIT`.
@@ -381,6 +393,8 @@ survey() {
     [ -s "$RUN/draining" ] || return 0
     read -r survey_now survey_rest </proc/uptime
     survey_now=${survey_now%%.*}
+    # shellcheck disable=SC2086 # PIDs have no blanks
+    count_sockets $old_workers
     while read -r survey_generation survey_since survey_pid; do
         sockets "$survey_pid"
         words="$words$survey_generation $((survey_now - survey_since)) $survey_pid $sockets
@@ -398,13 +412,18 @@ end_worker() {
             return 1
             ;;
     esac
+    count_sockets "$1"
     sockets "$1"
-    # Told to terminate, a worker ends at once and in order; one that hangs has to be killed.
+    # Told to terminate, a worker ends at once and in order; one that hangs has to be killed. One that has ended has no
+    # title any more, whoever is to bury it.
     kill -s TERM "$1" 2>/dev/null
     end_step=0
-    while kill -s 0 "$1" 2>/dev/null && [ "$end_step" -lt "$BURIAL" ]; do
+    end_title=-
+    while [ -n "$end_title" ] && [ "$end_step" -lt "$BURIAL" ]; do
         end_step=$((end_step + 1))
         nap
+        end_title=
+        read -r end_title 2>/dev/null <"/proc/$1/cmdline"
     done
     [ "$end_step" -lt "$BURIAL" ] || kill -s KILL "$1" 2>/dev/null
     words=$sockets
@@ -578,6 +597,11 @@ ended() {
         master=
         # A master that was told to quit ends after its workers, unless it was killed.
         retire "$group"
+        # Its workers were nobody's children for a moment, and may have been overlooked when the next end was planned.
+        if [ -n "$retired" ]; then
+            alarm=0
+            turn
+        fi
         if serving; then
             say "nginx ended with status $status; its workers finish their sockets"
             # At once, but no more than once a second when it dies again and again.
@@ -632,6 +656,8 @@ holders() {
     holders=0
     next_pid=
     [ -s "$RUN/draining" ] || return 0
+    # shellcheck disable=SC2086 # PIDs have no blanks
+    count_sockets $old_workers
     while read -r holders_generation holders_since holders_pid; do
         sockets "$holders_pid"
         [ "$sockets" -gt 0 ] || continue
