@@ -118,6 +118,12 @@ def test_a_failure_is_told_until_another_version_is_loaded() -> None:
     assert emptied.load(C).failure is None
 
 
+def test_a_version_that_runs_after_all_is_not_tried_again() -> None:
+    """Its workers were too slow to answer, and then did."""
+    state = replace(view(A, published(B, pods="*")).refuse(refusal(B, "load"), now=NOW), running=B)
+    assert decide(state, now=NOW + RETRY_LOAD + 1) == Wait(None)
+
+
 def test_what_is_known_of_versions_that_are_gone_is_forgotten() -> None:
     state = view(A, published(B, pods="x")).refuse(refusal(C), now=NOW)
     later = state.publish(main=published(A, pods="*"), next=None)

@@ -148,6 +148,12 @@ def test_a_pod_that_has_yet_to_load_what_stands_will_have_one_more() -> None:
     assert full(late, published=None) is None
 
 
+def test_a_pod_that_is_full_counts_before_one_that_will_be() -> None:
+    late = pod("z", runs="v0", drains=drains(2))
+    over = pod("a", drains=drains(3, ago=3600 + 60))
+    assert full(late, over, published=NOW - 1) == Full("a", 3, NOW - 60)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -21,11 +21,13 @@ from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import Refusals
 from wsroute.controller import generated
 from wsroute.controller.plan import BalancerPlan
+from wsroute.controller.quarantine import Refused, _named
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import bundle, names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, Bundle, BundleError
+from wsroute.dataplane.ir import RouteRef
 from wsroute.graph.model import GraphSettings
 from wsroute.nginx import views
 from wsroute.nginx.quoting import EmitError, Identifier, PathPattern
@@ -222,6 +224,23 @@ def test_the_line_costs_one_trial() -> None:
     here.world.route("good")
     here.settle()
     assert len(here.trials - {""}) == 2
+
+
+def test_the_only_one_at_fault_is_found_by_halves_and_all_others_come_in_at_once() -> None:
+    here = scene("old")
+    here.world.route("bad", path="/dark")
+    for number in range(15):
+        here.world.route(f"good-{number}")
+    here.settle()
+    # The version with all of them, the one without, all again, four halves, and the end.
+    assert len(here.trials - {""}) <= 1 + 1 + math.log2(16) + 1
+
+
+def test_a_line_of_several_routes_is_nobodys() -> None:
+    one, two = RouteRef("team-a", "one"), RouteRef("team-a", "two")
+    refused = Refused(Failure("v1", "test", "no"), (one, two))
+    assert _named(refused, (one, two)) is None
+    assert _named(refused, (two,)) == two, "the other one has not changed"
 
 
 @pytest.mark.parametrize("path", GUILTY)

@@ -251,6 +251,14 @@ def test_a_silent_pod_that_speaks_again_is_silent_no_more() -> None:
 # --- one after another ---
 
 
+def test_an_answer_to_an_older_question_ends_a_debt_and_the_next_one_begins_anew() -> None:
+    owing = {"a": Owing(("v0", ""), 100.0)}
+    late = 100.0 + SILENCE - 1
+    decision = decide([pod("a", "v1")], desired="v2", in_force=InForce("v2", ALL), now=late, owing=owing)
+    assert decision.owing == {"a": Owing(("v1", ""), late)}
+    assert decision.look_again == SILENCE
+
+
 def test_the_next_pod_has_its_turn_when_all_before_it_have_acknowledged() -> None:
     force = InForce("v1", ("a", "b"))
     waiting = [pod("a", "v1"), pod("b"), pod("c"), pod("d")]

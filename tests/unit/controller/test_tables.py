@@ -9,6 +9,7 @@ from wsroute.controller import tables
 from wsroute.controller.plan import BalancerPlan
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Failure
+from wsroute.dataplane.bundle import digest
 from wsroute.dataplane.shards import TABLE_KEY, parse_groups, parse_hosts
 
 HOSTS, ENDPOINTS, FILE = "shared-table-r0", "shared-table-e0", "shared-nginx"
@@ -129,6 +130,26 @@ def test_a_group_stays_until_no_published_host_names_it() -> None:
     planner.world.commit(plan)
     assert set(groups(planner)) == {"team-a/other:80"}
     assert planner.plan().writes == ()
+
+
+def test_of_a_group_that_stands_in_two_parts_the_one_that_was_written_last_counts() -> None:
+    """As when a leader that made more parts was cut off halfway."""
+    planner = served("a")
+    first = found(planner, ENDPOINTS)
+    text = first.data[TABLE_KEY].replace("10.0.0.1", "10.0.0.7")
+    annotations = {**first.annotations, names.SHARD_ANNOTATION: "e 1/2", names.DIGEST_ANNOTATION: digest(text.encode())}
+    planner.world.put(
+        Kind.CONFIG_MAP,
+        "shared-table-e1",
+        SYSTEM,
+        labels=dict(first.labels),
+        annotations=annotations,
+        data={TABLE_KEY: text},
+    )
+    planner.world.service("other", "10.0.0.9")
+    planner.world.route("a", service="other", generation=2)
+    planner.world.commit(planner.plan())
+    assert groups(planner)["team-a/chat:80"] == ["10.0.0.7:8080"]
 
 
 def test_while_hosts_can_not_be_read_every_group_stays() -> None:

@@ -195,6 +195,23 @@ def test_a_typing_error_in_the_duration_locks_nobody_out() -> None:
     assert isinstance(me.on(Seen(endless), after=2.0), Write)
 
 
+def test_a_holder_has_at_least_our_own_duration() -> None:
+    """Whatever its record says: a typing error takes nobody's Lease away."""
+    me = Candidate()
+    brief = record(duration=0.5)
+    me.on(Seen(brief))
+    assert isinstance(me.on(Seen(brief), after=14.0), Wait)
+    assert isinstance(me.on(Seen(brief), after=1.0), Write)
+
+
+def test_a_lease_that_somebody_makes_anew_takes_no_epoch_back() -> None:
+    me = Candidate()
+    me.on(Seen(record(transitions=7)))
+    me.on(Seen(None), after=1.0)
+    me.on(Seen(record("third", transitions=0)), after=1.0)
+    assert me.on(Seen(record("", transitions=0)), after=1.0) == Write("me", 8, 15.0, acquire=True)
+
+
 @pytest.mark.parametrize("wrong", [{"retry": 0}, {"retry": 6}, {"renew_deadline": 15}, {"lease": 9}])
 def test_times_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="An election needs"):
