@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.backend import Backend, running_backend
 
-# How long one example takes depends on what else the machine does, and is for benchmarks to tell.
-settings.register_profile("wsroute", deadline=None)
+# How long an example takes, or to think of one, depends on what else the machine does, and is for benchmarks to tell.
+settings.register_profile("wsroute", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("wsroute")
 
 

@@ -24,6 +24,7 @@ from tests.support.fault_proxy import Fault, Reset, Stall, Status, Where
 from tests.support.handshake import echo
 from tests.support.ports import free_ports
 from tests.support.served_pod import MANAGER, ServedPod, to
+from tests.support.waiting import until
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane import names
 from wsroute.dataplane.certificate_table import certificate_records
@@ -111,9 +112,7 @@ async def _rotate(
                 asked = len(other.requests)
                 await own.table(after)
                 # The table comes, without what it says of the certificate.
-                async with asyncio.timeout(SOON):
-                    while len(other.requests) == asked:  # noqa: ASYNC110 (nginx tells nobody)
-                        await asyncio.sleep(0.02)
+                await until(lambda: len(other.requests) > asked, seconds=SOON, what="for the table")
                 begun = asyncio.get_running_loop().time()
                 while asyncio.get_running_loop().time() < begun + HOLD:
                     assert await own.shows(first), fault

@@ -20,6 +20,7 @@ from tests.support.fault_proxy import Emptied, Fault, FaultProxy, InStream, Wher
 from tests.support.handshake import echo
 from tests.support.ports import free_ports
 from tests.support.served_pod import ServedPod, to
+from tests.support.waiting import until
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import CONFIG_MAPS, NAMESPACES
 
@@ -97,9 +98,7 @@ async def test_lists_that_come_back_empty_take_nothing_away(
             with proxy.fault(Emptied(times=100), lists):
                 # Its watches end with 410, so that it lists anew.
                 with proxy.fault(InStream(410), Where(verbs=frozenset({"watch"}), resources=maps)):
-                    async with asyncio.timeout(30):
-                        while emptied() < before + 8:  # noqa: ASYNC110
-                            await asyncio.sleep(0.05)
+                    await until(lambda: emptied() >= before + 8, seconds=30, what="for eight lists")
                 assert await own.status() == 101
             await own.table(to(other))
             print(f"live after {await own.until_live(to(other), within=SOON):.1f} s")

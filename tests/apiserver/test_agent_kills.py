@@ -1,12 +1,10 @@
 """kill -9 of everything in a balancer's pod, in any order: each time nginx comes to serve what is published, and no
 socket is lost but those of the worker that was killed."""
 
-import asyncio
 import os
 import random
 import signal
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -16,10 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.apiserver.test_agent_faults import BEGIN, served
 from tests.support.apiserver import ApiServer
 from tests.support.backend import Backend
-from tests.support.balancer_pod import BalancerPod, opened
+from tests.support.balancer_pod import BalancerPod, clients_of, opened, port_of
 from tests.support.handshake import echo
 from tests.support.served_pod import AgentProcess, ServedPod, to
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.kube.client import KubeClient
 
 pytestmark = pytest.mark.nginx
@@ -29,29 +27,6 @@ SOON: Final = 5.0
 
 VICTIMS: Final = ("master", "worker", "agent", "script's shell")
 HELD: Final = 12
-
-
-def clients_of(worker: int, port: int) -> set[int]:
-    """The ports of the clients whose sockets a worker holds."""
-    inodes = set()
-    for link in Path(f"/proc/{worker}/fd").iterdir():
-        try:
-            inodes.add(str(link.readlink()))
-        except OSError:
-            continue
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        local, remote = (int(words[number].rpartition(":")[2], 16) for number in (1, 2))
-        if local == port and f"socket:[{words[9]}]" in inodes:
-            found.add(remote)
-    return found
-
-
-def port_of(client: ClientConnection) -> int:
-    """The port of our end."""
-    port: int = client.local_address[1]
-    return port
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -120,6 +95,8 @@ async def until_another(pod: BalancerPod, master: int) -> None:
 
 async def until_served(own: ServedPod) -> None:
     """Wait until a handshake succeeds."""
-    async with asyncio.timeout(SOON):
-        while await own.status() != 101:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+
+    async def served() -> bool:
+        return await own.status() == 101
+
+    await until_async(served, seconds=SOON, what="for a handshake that succeeds")

@@ -22,12 +22,23 @@ from wsroute.kube.port import (
     WatchEvent,
 )
 
+LONG = 60.0
+"""Seconds for a request that is answered."""
+
 MAPS = Where(resources=frozenset({"configmaps"}))
 
 
 @pytest.fixture
 async def through(apiserver: ApiServer, proxy: FaultProxy) -> AsyncIterator[KubeClient]:
     """A client whose requests go through the proxy."""
+    client = await KubeClient.from_kubeconfig(apiserver.kubeconfig(through=proxy), timeout=LONG)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def impatient(apiserver: ApiServer, proxy: FaultProxy) -> AsyncIterator[KubeClient]:
+    """Another one, for requests that get no answer."""
     client = await KubeClient.from_kubeconfig(apiserver.kubeconfig(through=proxy), timeout=1.0)
     yield client
     await client.close()
@@ -102,10 +113,10 @@ async def test_it_says_when_to_come_back(proxy: FaultProxy, through: KubeClient,
 
 @pytest.mark.parametrize("fault", [Reset(), Stall(), Truncated()])
 async def test_answers_that_do_not_come(
-    proxy: FaultProxy, through: KubeClient, namespace: str, fault: Reset | Stall | Truncated
+    proxy: FaultProxy, through: KubeClient, impatient: KubeClient, namespace: str, fault: Reset | Stall | Truncated
 ) -> None:
     with proxy.fault(fault, MAPS), pytest.raises(UnavailableError):
-        await through.list(CONFIG_MAPS, namespace=namespace)
+        await impatient.list(CONFIG_MAPS, namespace=namespace)
     await through.list(CONFIG_MAPS, namespace=namespace)
 
 
@@ -162,11 +173,11 @@ async def test_half_open_watches_say_nothing_and_are_reset_in_the_end(
 
 
 async def test_one_request_is_held_and_let_go(
-    proxy: FaultProxy, through: KubeClient, client: KubeClient, namespace: str
+    proxy: FaultProxy, through: KubeClient, impatient: KubeClient, client: KubeClient, namespace: str
 ) -> None:
     with proxy.hold(Where(verbs=frozenset({"create"}), resources=frozenset({"configmaps"}))) as held:
         with pytest.raises(UnavailableError):
-            await _make(through, namespace, "late")
+            await _make(impatient, namespace, "late")
         assert held.arrived.is_set()
         await _make(through, namespace, "other")
         await _make(client, namespace, "late")
@@ -176,7 +187,7 @@ async def test_one_request_is_held_and_let_go(
 async def test_no_watch_outlives_the_proxy(apiserver: ApiServer, namespace: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(apiserver.proxy())
-        client = await KubeClient.from_kubeconfig(apiserver.kubeconfig(through=proxy), timeout=1.0)
+        client = await KubeClient.from_kubeconfig(apiserver.kubeconfig(through=proxy), timeout=LONG)
         stack.push_async_callback(client.close)
         listing = await client.list(CONFIG_MAPS, namespace=namespace)
         stream: Any = client.watch(CONFIG_MAPS, namespace=namespace, resource_version=listing.resource_version)

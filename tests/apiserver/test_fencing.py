@@ -92,7 +92,7 @@ async def test_a_write_of_a_config_map_that_comes_too_late_gets_409(
         async with operating(world, "second") as second:
             with frozen(proxy, writes("configmaps", name)) as held:
                 await world.route("late", path="/late")
-                await asyncio.wait_for(held.arrived.wait(), 15)
+                await asyncio.wait_for(held.arrived.wait(), LONG)
                 await until(lambda: second._elector.leading, seconds=LONG)
                 assert not first._elector.leading
                 assert second._elector.epoch > 0
@@ -120,7 +120,7 @@ async def test_a_status_that_comes_too_late_gets_409(world: World, apiserver: Ap
             with frozen(proxy, writes("websocketroutes/status")) as held:
                 # What the first leader would say of the route is that its Service is gone.
                 await world.client.delete(SERVICES, namespace=world.namespace, name="chat")
-                await asyncio.wait_for(held.arrived.wait(), 15)
+                await asyncio.wait_for(held.arrived.wait(), LONG)
                 await world.backend("10.1.0.1", "10.1.0.2")
                 await until(lambda: second._elector.leading, seconds=LONG)
 
@@ -160,7 +160,7 @@ async def test_a_process_that_was_stopped_writes_nothing_when_it_goes_on(
                     if asked.resource == "leases" and asked.verb == "get"
                 )
 
-            await until(goes_on, seconds=15, what="for the first replica to look at the Lease")
+            await until(goes_on, seconds=LONG, what="for the first replica to look at the Lease")
             for number in range(3):
                 await world.route(f"more-{number}", path=f"/b{number}")
                 await world.until_programmed(f"more-{number}")

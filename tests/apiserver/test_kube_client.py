@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from tests.support.apiserver import NOBODY, ApiServer
+from tests.support.controlled import until_served
+from tests.support.waiting import Stopwatch, until
 from wsroute.kube import client as module
 from wsroute.kube import connection, events
 from wsroute.kube.backoff import Backoff
@@ -49,12 +51,6 @@ DEADLINE = 60.0
 
 def config_map(namespace: str, name: str, **data: str) -> Json:
     return {"metadata": {"namespace": namespace, "name": name}, "data": data}
-
-
-async def until(condition: Callable[[], bool], *, within: float = DEADLINE) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 # Lists and single objects
@@ -165,21 +161,8 @@ async def definitions(client: KubeClient) -> None:
     for path in (ROOT / "crds").glob("websocket*.yaml"):
         definition: Json = yaml.safe_load(path.read_text())
         await client.apply(DEFINITIONS, definition, manager="installer")
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                seen = await client.get(DEFINITIONS, namespace="", name=definition["metadata"]["name"])
-                conditions = seen.get("status", {}).get("conditions") or []
-                if {"Established": "True"}.items() <= {each["type"]: each["status"] for each in conditions}.items():
-                    break
-                await asyncio.sleep(0.05)
-    # Established is a promise: the path is served a moment later.
     for resource in (ROUTES, BALANCERS):
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                with contextlib.suppress(NotFoundError):
-                    await client.list(resource)
-                    break
-                await asyncio.sleep(0.05)
+        await until_served(client, resource)
 
 
 @pytest.mark.usefixtures("definitions")
@@ -386,11 +369,11 @@ async def test_a_leader_that_leaves_gives_the_lease_back(client: KubeClient, nam
             await first.until(leading=True)
         async with background(second.run()), asyncio.timeout(DEADLINE):
             await until(lambda: second.epoch == first.epoch)  # it has seen the leader
-            left = time.monotonic()
+            watch = Stopwatch()
             first.stop()
             await running
             await second.until(leading=True)
-    assert time.monotonic() - left < Timing().renew_deadline, "it did not wait for the lease to run out"
+    assert watch.seconds < Timing().renew_deadline, "it did not wait for the lease to run out"
 
 
 async def test_nobody_leads_in_a_namespace_that_is_not_there(

@@ -1,6 +1,5 @@
 """What the API server forgets, refuses or loses empties nothing: it is held until it is certain that it is meant."""
 
-import asyncio
 from typing import Final
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from tests.support.apiserver import ApiServer
 from tests.support.controlled import World, operating, serve_custom_resources
 from tests.support.fault_proxy import Emptied, FaultProxy, Where
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.definition import ACCEPT_ANNOTATION, NAME
 from wsroute.kube.port import BALANCERS, DEFINITIONS, ROUTES, NotFoundError
@@ -145,10 +144,12 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
 
 async def _until_gone(world: World) -> None:
     """Wait until the API server no longer serves routes."""
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                await world.client.list(ROUTES)
-            except NotFoundError:
-                return
-            await asyncio.sleep(0.05)
+
+    async def gone() -> bool:
+        try:
+            await world.client.list(ROUTES)
+        except NotFoundError:
+            return True
+        return False
+
+    await until_async(gone, what="for routes to be unknown")

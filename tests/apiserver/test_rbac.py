@@ -22,7 +22,7 @@ from tests.support.certificates import Authority
 from tests.support.controlled import World, serve_custom_resources
 from tests.support.fault_proxy import FaultProxy
 from tests.support.rbac import Grant, grants_of, not_granted, not_used
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.agent.runtime import Agent, AgentConfig
 from wsroute.balancer.applier import Applied, Applier
 from wsroute.cluster.objects import Key
@@ -314,18 +314,17 @@ async def _until_ready(world: World) -> None:
 
 async def _until_made(client: KubeClient, name: str) -> None:
     """An agent may change its ConfigMap and not make it."""
-    async with asyncio.timeout(30):
-        while True:
-            listing = await client.list(CONFIG_MAPS, namespace=NAMESPACE)
-            if name in {item["metadata"]["name"] for item in listing.items}:
-                return
-            await asyncio.sleep(0.1)
+
+    async def made() -> bool:
+        listing = await client.list(CONFIG_MAPS, namespace=NAMESPACE)
+        return name in {item["metadata"]["name"] for item in listing.items}
+
+    await until_async(made, seconds=30, what=f"for {name}")
 
 
 async def _until_said(client: KubeClient, pod: str, present: bool) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            found = await client.get(CONFIG_MAPS, namespace=NAMESPACE, name=f"{BALANCER}-agents")
-            if (pod in (found.get("data") or {})) is present:
-                return
-            await asyncio.sleep(0.1)
+    async def said() -> bool:
+        found = await client.get(CONFIG_MAPS, namespace=NAMESPACE, name=f"{BALANCER}-agents")
+        return (pod in (found.get("data") or {})) is present
+
+    await until_async(said, seconds=30, what=f"for what {pod} says: {present}")

@@ -1,7 +1,5 @@
 """The catalogue at a real API server: what the schema can tell, it refuses, and ``kubectl apply`` says it at once."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +11,9 @@ from tests.hostile.catalogue import ROWS, Row, Verdict
 from tests.hostile.table import Column, parameters
 from tests.hostile.world import changed, place_of
 from tests.support import apiserver
+from tests.support.controlled import until_served
 from wsroute.kube.client import KubeClient
-from wsroute.kube.port import BALANCERS, NAMESPACES, ROUTES, NotFoundError, RejectedError, Resource
+from wsroute.kube.port import BALANCERS, NAMESPACES, ROUTES, RejectedError, Resource
 
 Tell = Callable[[str, object], None]
 
@@ -40,12 +39,7 @@ async def client(server: apiserver.ApiServer) -> AsyncIterator[KubeClient]:
     for raw in (OBJECTS["WebSocketRoute"], OBJECTS["WebSocketBalancer"]):
         namespace = raw["metadata"]["namespace"]
         await client.apply(NAMESPACES, {"metadata": {"name": namespace}}, manager="test")
-        async with asyncio.timeout(15):
-            while True:
-                with contextlib.suppress(NotFoundError):
-                    await client.list(RESOURCES[raw["kind"]])
-                    break
-                await asyncio.sleep(0.05)
+        await until_served(client, RESOURCES[raw["kind"]])
     yield client
     await client.close()
 

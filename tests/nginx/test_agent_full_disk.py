@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.nginx.test_agent_tables import Dynamic, probing, status, to, until_answered
+from tests.nginx.test_agent_tables import Dynamic, probing, status, to, until_answered, until_saved
 from tests.support.backend import Backend
 from tests.support.balancer_pod import BalancerPod, opened
 from tests.support.handshake import echo
-from tests.support.nginx_runner import short_folder, wait_until
+from tests.support.nginx_runner import short_folder
 from tests.support.ports import free_ports
 from tests.support.published import running_agent
 from tests.support.small_disk import full, needs_root, small_disk
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
+from wsroute.dataplane.table import Table
 
 pytestmark = [pytest.mark.nginx, needs_root]
 
@@ -50,6 +51,14 @@ def cluster(pod: BalancerPod) -> Dynamic:
     return Dynamic(pod, port)
 
 
+async def settle(pod: BalancerPod, table: Table) -> None:
+    """Wait until nothing is left that would make room on its volume when it goes."""
+    await until(lambda: not (pod.run / "njs.pid").exists(), what="for the end of the nginx that told njs's version")
+    await until_saved(pod, table)
+    # nginx's log is emptied when a version is loaded.
+    os.truncate(pod.run / "error.log", 0)
+
+
 def room_of(pod: BalancerPod, volume: str) -> Path:
     return pod.conf if volume == "conf" else pod.run
 
@@ -63,8 +72,7 @@ async def test_a_full_volume_stops_neither_sockets_nor_tables(
     async with running_agent(pod, cluster):
         await cluster.until_pushed(to(backend))
         async with opened(cluster.port) as client, probing(cluster.port) as answers:
-            # What nginx has complained of would make room: its log is emptied when a version is loaded.
-            os.truncate(pod.run / "error.log", 0)
+            await settle(pod, to(backend))
             with full(room_of(pod, volume)):
                 version = cluster.shell(1)
                 began = asyncio.get_running_loop().time()

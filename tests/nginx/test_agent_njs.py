@@ -6,8 +6,9 @@ import pytest
 
 from tests.support.backend import running_backend
 from tests.support.balancer_pod import BalancerPod, balancer_pod, load
-from tests.support.nginx_runner import nginx_modules, wait_until
+from tests.support.nginx_runner import nginx_modules
 from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
 from wsroute.balancer.applier import Applied
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.requirements import DYNAMIC

@@ -16,7 +16,7 @@ from tests.support.balancer_pod import BalancerPod, balancer_pod
 from tests.support.fake_cluster import FakeCluster
 from tests.support.nginx_runner import local_options
 from tests.support.ports import free_ports
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from tests.support.world import SHARED, SYSTEM, TEAM, SmallWorld
 from wsroute.agent.runtime import Agent, AgentConfig
 from wsroute.cluster.balancer_state import read_state
@@ -172,11 +172,11 @@ class Scene:
                 found.update({name: await self.reason(name) for name in expected})
             return found == expected
 
-        for _ in range(200):
-            if await look():
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"{found}, not {expected}; {self.quarantined()}")
+        try:
+            await until_async(look, seconds=20, pause=0.05)
+        except AssertionError as error:
+            error.add_note(f"{found}, not {expected}; {self.quarantined()}")
+            raise
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod, connec
 from tests.support.configurations import HOST
 from tests.support.handshake import echo, handshake, held_socket
 from tests.support.ports import free_ports
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.balancer.applier import Applied
 from wsroute.balancer.control import Control
 from wsroute.dataplane.acknowledgement import Failure
@@ -44,9 +44,11 @@ async def answers(port: int) -> bool:
 
 async def until_it_answers(port: int, *, seconds: float, expected: bool = True) -> None:
     """Handshakes until one succeeds, or until one does not."""
-    async with asyncio.timeout(seconds):
-        while await answers(port) != expected:  # noqa: ASYNC110 (another process tells us nothing)
-            await asyncio.sleep(0.01)
+
+    async def as_expected() -> bool:
+        return await answers(port) == expected
+
+    await until_async(as_expected, seconds=seconds, what=f"for answers: {expected}", pause=0.01)
 
 
 async def kill_master(pod: BalancerPod, port: int, *, seconds: float) -> None:
@@ -182,19 +184,23 @@ async def test_loads_lose_no_handshake(pod: BalancerPod, backend: Backend) -> No
 
 
 @pytest.mark.parametrize("shell", [*SHELLS, ("bash", "--posix")], ids=lambda shell: Path(shell[0]).name)
-async def test_sigterm_serves_for_a_while_and_then_waits_for_sockets(shell: tuple[str, ...], backend: Backend) -> None:
+async def test_sigterm_serves_until_the_next_one_and_then_waits_for_sockets(
+    shell: tuple[str, ...], backend: Backend
+) -> None:
+    """Or until the delay is over: ``test_nothing_new_comes_in_once_the_delay_is_over``."""
     [port] = free_ports(1)
-    with balancer_pod(shell=shell, delay="3") as pod:
+    with balancer_pod(shell=shell, delay="60") as pod:
         await load(pod, port, backend)
         async with opened(port) as client:
             pod.process.send_signal(signal.SIGTERM)
             await until(lambda: "told to end" in pod.words(), what="for the script to hear it")
             assert await answers(port)
             await load(pod, port, backend, 1)
+            pod.process.send_signal(signal.SIGTERM)
             await until_it_answers(port, seconds=10, expected=False)
             await echo(client, "after the listeners were closed")
             assert pod.process.poll() is None
-        assert await asyncio.to_thread(pod.process.wait, 10) == 0
+        assert await pod.ended() == 0
 
 
 async def test_further_signals_hurry(pod: BalancerPod, backend: Backend) -> None:
@@ -206,7 +212,7 @@ async def test_further_signals_hurry(pod: BalancerPod, backend: Backend) -> None
         await until(pod.draining, what="for the worker to drain")
         await echo(client, "the socket lives")
         pod.process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(pod.process.wait, 10) == 0
+        assert await pod.ended() == 0
         assert not title(master)
 
 
@@ -220,7 +226,7 @@ async def test_quit_waits_for_the_workers_of_a_dead_master(pod: BalancerPod, bac
         with pytest.raises(subprocess.TimeoutExpired):
             await asyncio.to_thread(pod.process.wait, 1)
         await echo(client, "still here")
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
 
 
 async def test_quit_waits_for_those_workers_when_the_controller_has_died_since(
@@ -239,14 +245,14 @@ async def test_quit_waits_for_those_workers_when_the_controller_has_died_since(
         with pytest.raises(subprocess.TimeoutExpired):
             await asyncio.to_thread(pod.process.wait, 1)
         await echo(client, "still here")
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
 
 
 async def test_a_restarted_script_serves_the_last_version_by_itself(pod: BalancerPod, backend: Backend) -> None:
     [port] = free_ports(1)
     version = await load(pod, port, backend)
     pod.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
     (pod.run / "admin.sock").touch()
     pod.start()
     await until_it_answers(port, seconds=5)
@@ -271,7 +277,7 @@ async def test_a_port_that_is_in_use_at_the_start_is_waited_for(pod: BalancerPod
     [port] = free_ports(1)
     await load(pod, port, backend)
     pod.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
     with socket.create_server(("0.0.0.0", port)):
         pod.start()
         await until(lambda: "nginx does not start" in pod.words(), what="for nginx to give up")
@@ -338,7 +344,7 @@ async def restart_with(pod: BalancerPod, backend: Backend, state: bytes, *, port
     version = with_table(pod, backend, port)
     assert isinstance(await pod.applier.apply(version), Applied)
     pod.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
     (pod.run / "table.json").write_bytes(state)
     pod.start()
     await until_it_answers(port, seconds=5)
@@ -386,7 +392,7 @@ async def test_a_port_in_use_costs_no_state(pod: BalancerPod, backend: Backend) 
     version = with_table(pod, backend, port)
     assert isinstance(await pod.applier.apply(version), Applied)
     pod.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
     (pod.run / "table.json").write_text(left(100))
     with socket.create_server(("0.0.0.0", port)):
         pod.start()

@@ -21,7 +21,7 @@ from tests.support.handshake import echo, handshake
 from tests.support.ports import free_ports
 from tests.support.published import NAMESPACE, Published, running_agent
 from tests.support.table_parts import part, publish, split
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.agent.runtime import Agent
 from wsroute.dataplane import names
 from wsroute.dataplane.dictionary import entries, mark
@@ -50,9 +50,12 @@ class Dynamic(Published):
         """Wait until nginx has the table that is published, and its pod says so."""
         parts = [item for (_, _, name), item in self.objects.items() if "-table-" in name]
         newest = max(int(item["metadata"]["resourceVersion"]) for item in parts)
-        async with asyncio.timeout(10):
-            while await live(self._pod) != mark(entries(table)):  # noqa: ASYNC110 (nginx tells nobody)
-                await asyncio.sleep(0.01)
+        wanted = mark(entries(table))
+
+        async def pushed() -> bool:
+            return await live(self._pod) == wanted
+
+        await until_async(pushed, what="for nginx to have the table", pause=0.01)
         await until(lambda: (said := self.acknowledged()) is not None and said.table >= newest, what=f"for {newest}")
 
 
@@ -136,7 +139,7 @@ async def kill_master(pod: BalancerPod, port: int) -> None:
 async def stop(pod: BalancerPod) -> None:
     """Have nginx and the script end."""
     pod.process.send_signal(signal.SIGTERM)
-    assert await asyncio.to_thread(pod.process.wait, 10) == 0
+    assert await pod.ended() == 0
 
 
 async def until_saved(pod: BalancerPod, table: Table) -> None:
@@ -235,11 +238,13 @@ async def test_a_killed_nginx_has_its_table_again_without_the_agent(
 
 async def until_answered(port: int) -> None:
     """Handshakes until one succeeds."""
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                if await status(port) == 101:
-                    return
+
+    async def answered() -> bool:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            return await status(port) == 101
+        return False
+
+    await until_async(answered, what="for a handshake that succeeds", pause=0)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "of another table", "none is left"])

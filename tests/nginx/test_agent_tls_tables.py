@@ -1,6 +1,5 @@
 """The agent of a Dynamic balancer brings certificates to a real nginx: files first, then the table that names them."""
 
-import asyncio
 import base64
 from collections import defaultdict
 from contextlib import AsyncExitStack, suppress
@@ -19,7 +18,7 @@ from tests.support.dynamic import shell_of
 from tests.support.handshake import echo
 from tests.support.ports import free_ports
 from tests.support.published import NAMESPACE, running_agent
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.agent import certificates as agent_certificates
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane import names
@@ -122,9 +121,10 @@ async def test_a_table_waits_for_files_which_harms_the_names_that_they_are_for_a
         async def both() -> list[bytes]:
             return [await shown(cluster.port, name, AUTHORITY.trusting(verify=False)) for name in (HOST, OTHER)]
 
-        async with asyncio.timeout(10):
-            while await both() != [der(FIRST), der(other)]:  # noqa: ASYNC110 (nginx tells nobody)
-                await asyncio.sleep(0.01)
+        async def halfway() -> bool:
+            return await both() == [der(FIRST), der(other)]
+
+        await until_async(halfway, what="for the one whose file is there")
         said = cluster.acknowledged()
         assert said is not None
         assert said.table < cluster.version

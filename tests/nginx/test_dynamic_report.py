@@ -22,7 +22,7 @@ from tests.support.nginx_runner import Nginx, local_options, running_nginx, shor
 from tests.support.ports import free_ports
 from tests.support.table_parts import BALANCER, config_maps
 from tests.support.tables import forward, host, record, table
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.agent.metrics import AgentMetrics
 from wsroute.agent.parts import parse_part
 from wsroute.agent.tables import Content
@@ -126,15 +126,17 @@ async def test_open_sockets_are_listed_with_their_age_client_endpoint_and_route(
             assert await reader.endpoint_sockets() == {endpoint: 60}
             assert await reader.endpoint_sockets([endpoint, "10.0.0.1:1"]) == {endpoint: 60, "10.0.0.1:1": 0}
         await asyncio.gather(*(client.close() for client in held))
-        await until_async(running, lambda found: found == [])
+        await until_open(running, lambda found: found == [])
         assert (await running.counts()).open == {}
 
 
-async def until_async(running: Running, is_so: Callable[[list[OpenSocket]], bool]) -> None:
+async def until_open(running: Running, is_so: Callable[[list[OpenSocket]], bool]) -> None:
     """Wait until the list of open sockets is as it should be."""
-    async with asyncio.timeout(15):
-        while not is_so(await running.open()):  # noqa: ASYNC110 (nginx tells nobody)
-            await asyncio.sleep(0.02)
+
+    async def as_it_should_be() -> bool:
+        return is_so(await running.open())
+
+    await until_async(as_it_should_be, what="for the list of open sockets")
 
 
 async def test_all_of_it_is_printed_in_the_pod_and_read_where_it_arrives() -> None:
@@ -171,7 +173,7 @@ async def test_where_there_is_no_room_to_list_a_socket_it_is_served_all_the_same
                     assert sum((await reader.endpoint_sockets()).values()) == 900
                 assert (await running.counts()).open == {"team-a/chat": 900}
                 await asyncio.gather(*(client.close() for client in held))
-                await until_async(running, lambda found: found == [])
+                await until_open(running, lambda found: found == [])
                 assert "crit" not in nginx.error_log()
             finally:
                 nginx.stop()
@@ -182,7 +184,7 @@ async def test_a_killed_worker_s_sockets_go_from_the_list() -> None:
         held = [await held_socket(connected(running.port), host=HOST, path="/ws") for _ in range(40)]
         victim = Counter(socket.worker for socket in await running.open()).most_common(1)[0][0]
         os.kill(victim, signal.SIGKILL)
-        await until_async(running, lambda found: all(socket.worker != victim for socket in found))
+        await until_open(running, lambda found: all(socket.worker != victim for socket in found))
         left = await running.open()
         assert sum((await running.counts()).open.values()) == len(left)
         await asyncio.gather(*(client.close() for client in held))
@@ -236,9 +238,9 @@ async def test_handshakes_that_open_no_socket_are_counted_by_what_became_of_them
                 f"GET /silent HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
             )
-            await until_async(running, lambda found: len(found) == 1)
+            await until_open(running, lambda found: len(found) == 1)
             sock.close()
-            await until_async(running, lambda found: found == [])
+            await until_open(running, lambda found: found == [])
             counts = await running.counts()
             assert counts.requests == {
                 ("forwarded", "team-a/nobody"): 1,
@@ -263,7 +265,7 @@ async def test_a_socket_of_the_second_endpoint_that_was_tried_is_listed_there() 
         assert counts.open == {"team-a/chat": len(held)}
         assert counts.requests["forwarded", "team-a/chat"] == len(held)
         await asyncio.gather(*(client.close() for client in held))
-        await until_async(running, lambda found: found == [])
+        await until_open(running, lambda found: found == [])
         assert (await running.counts()).open == {}
         assert {line["route"] for line in running.nginx.access_log()} == {"team-a/chat"}
 
@@ -278,7 +280,7 @@ async def test_an_endpoint_that_answers_with_something_else_is_counted() -> None
         address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         running.nginx.pusher.push(table(groups=[EndpointGroup(GROUP, (address,))]))
         assert (await shake(running.port)).status == 401
-        await until_async(running, lambda found: found == [])
+        await until_open(running, lambda found: found == [])
         assert (await running.counts()).requests == {
             ("forwarded", "team-a/chat"): 1,
             ("backend-answer", "team-a/chat"): 1,

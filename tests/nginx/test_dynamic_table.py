@@ -14,9 +14,10 @@ from tests.support.backend import running_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import echo, held_socket
-from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder, wait_until
+from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder
 from tests.support.ports import free_ports
 from tests.support.tables import address, group, host, largest, table
+from tests.support.waiting import wait_until
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.room import ROOM, group_room, host_room
 from wsroute.dataplane.shards import host_line

@@ -12,7 +12,7 @@ from tests.support.configurations import HOST, configuration, upstream
 from tests.support.handshake import held_socket
 from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.api.policies import HashKey, HashSource, Policy
 from wsroute.dataplane.ir import Endpoint
 
@@ -24,7 +24,8 @@ SOCKETS = 400
 
 @pytest.mark.parametrize(("policy", "clients"), [(Policy.ROUND_ROBIN, 8), (Policy.LEAST_CONNECTIONS, 1)])
 async def test_weights_are_shares_of_handshakes(policy: Policy, clients: int) -> None:
-    """Also where no socket is held, so that none has more of them than another: hence one client after the other."""
+    """Also where no socket is held, so that none has more of them than another: hence one client after the other, each
+    once nginx has done with the one before."""
     [port] = free_ports(1)
     async with running_backend() as heavy, running_backend() as light:
         weighted = configuration(
@@ -34,11 +35,16 @@ async def test_weights_are_shares_of_handshakes(policy: Policy, clients: int) ->
                 upstream(heavy.endpoint(weight=9), light.endpoint(weight=1), balancing=policy),
             ],
         )
-        with running_nginx(weighted):
+        with running_nginx(weighted) as nginx, nginx.stdout.open(encoding="utf-8") as log:
+
+            async def logged() -> bool:
+                return log.readline() != ""
 
             async def several(count: int) -> None:
                 for _ in range(count):
                     assert (await shake(port)).status == 101
+                    if clients == 1:
+                        await until_async(logged, what="for the end of the request", pause=0)
 
             await asyncio.gather(*(several(HANDSHAKES // clients) for _ in range(clients)))
         assert len(heavy.requests) + len(light.requests) == HANDSHAKES

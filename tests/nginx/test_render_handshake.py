@@ -144,7 +144,7 @@ async def test_a_silent_socket_is_closed_after_its_idle_timeout_and_a_talking_on
         short = configuration(
             port=port,
             upstreams=[upstream(backend.endpoint())],
-            servers=[server(location(action=proxy(idle_timeout=400)))],
+            servers=[server(location(action=proxy(idle_timeout=1_500)))],
         )
         with running_nginx(short):
             silent = await held_socket(connected(port), host=HOST, path="/ws")

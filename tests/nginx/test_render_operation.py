@@ -15,10 +15,9 @@ from tests.support.nginx_runner import (
     make_paths,
     running_nginx,
     short_folder,
-    wait_until,
 )
 from tests.support.ports import free_ports
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 from wsroute.nginx.paths import Options
 from wsroute.nginx.quoting import TOKEN_LIMIT
 from wsroute.nginx.render import bootstrap, render

@@ -15,10 +15,10 @@ from tests.support.nginx_runner import (
     make_paths,
     running_nginx,
     short_folder,
-    wait_until,
 )
 from tests.support.ports import free_ports
 from tests.support.templates import example_template
+from tests.support.waiting import wait_until
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed

@@ -60,7 +60,14 @@ async def running_backend(*, host: str = "127.0.0.1") -> AsyncIterator[Backend]:
     """A backend on a port of its own."""
     backend = Backend()
     async with serve(
-        backend._echo, host, 0, process_request=backend._process, ping_interval=None, compression=None, close_timeout=1
+        backend._echo,
+        host,
+        0,
+        process_request=backend._process,
+        ping_interval=None,
+        compression=None,
+        open_timeout=60,
+        close_timeout=1,
     ) as server:
         backend.port = next(iter(server.sockets)).getsockname()[1]
         yield backend

@@ -1,5 +1,6 @@
 """nginx as in a balancer's pod: below the real start script, on loopback, in a temporary folder."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -15,13 +16,17 @@ from websockets.asyncio.client import ClientConnection
 from tests.support.backend import Backend
 from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
 from tests.support.handshake import held_socket
-from tests.support.nginx_runner import local_options, make_paths, nginx_binary, nginx_modules, short_folder, wait_until
+from tests.support.nginx_runner import DEADLINE, local_options, make_paths, nginx_binary, nginx_modules, short_folder
+from tests.support.waiting import wait_until
 from wsroute.balancer.applier import Applied, Applier, start_script
 from wsroute.dataplane.ir import Configuration, Endpoint
 from wsroute.nginx.render import Rendered, bootstrap, render
 
 SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.which(shell[0])] or [("/bin/sh",)]
 """The shells of nginx's images (Debian, Alpine), as far as this machine has them."""
+
+ESTABLISHED: Final = "01"
+"""The state of an open connection in the kernel's table."""
 
 
 class BalancerPod:
@@ -73,6 +78,10 @@ class BalancerPod:
     def words(self) -> str:
         """What script and nginx have said."""
         return self._words.read_text(encoding="utf-8", errors="replace")
+
+    async def ended(self) -> int:
+        """Its exit status, once it has ended."""
+        return await asyncio.to_thread(self.process.wait, DEADLINE)
 
     def master(self) -> int:
         """The pid of nginx's master."""
@@ -160,6 +169,28 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def clients_of(worker: int, port: int) -> set[int]:
+    """The ports of the clients whose sockets a worker holds; nothing when it is gone."""
+    inodes = set()
+    with suppress(OSError):
+        for link in Path(f"/proc/{worker}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(link.readlink()))
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        local, remote = (int(words[number].rpartition(":")[2], 16) for number in (1, 2))
+        if local == port and words[3] == ESTABLISHED and f"socket:[{words[9]}]" in inodes:
+            found.add(remote)
+    return found
+
+
+def port_of(client: ClientConnection) -> int:
+    """The port of our end."""
+    port: int = client.local_address[1]
+    return port
 
 
 def title(pid: int) -> str:

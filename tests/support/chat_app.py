@@ -22,7 +22,7 @@ async def chat_app(*, port: int = 0, pod: str = "chat-0") -> AsyncIterator[str]:
     )
     assert process.stdout is not None
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 15)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         found = re.search(r"http://\S+", line)
         assert found is not None, f"the chat did not start: {line!r}"
         yield found.group()

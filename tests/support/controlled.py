@@ -12,7 +12,7 @@ import yaml
 
 from tests.support.apiserver import ApiServer
 from tests.support.operator_process import config_for
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from wsroute.controller.runtime import REQUEST_SECONDS, Operator
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
@@ -45,12 +45,19 @@ async def serve_custom_resources(client: KubeClient) -> None:
     for name in ("websocketroutes", "websocketbalancers"):
         await client.apply(DEFINITIONS, yaml.safe_load((CRD_FOLDER / f"{name}.yaml").read_text()), manager=ADMIN)
     for resource in (ROUTES, BALANCERS):
-        async with asyncio.timeout(15):
-            while True:
-                with contextlib.suppress(NotFoundError):
-                    await client.list(resource)
-                    break
-                await asyncio.sleep(0.05)
+        await until_served(client, resource)
+
+
+async def until_served(client: KubeClient, resource: Resource) -> None:
+    """Wait until the API server knows a kind: that its definition is established is a promise only."""
+
+    async def served() -> bool:
+        with contextlib.suppress(NotFoundError):
+            await client.list(resource)
+            return True
+        return False
+
+    await until_async(served, seconds=30, what=f"for {resource.plural} to be served")
 
 
 class World:
@@ -188,12 +195,12 @@ class World:
 
     async def until(self, condition: Any, *, what: str, seconds: float = 15.0) -> None:
         """Wait for an asynchronous condition."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not await condition():
-            if asyncio.get_running_loop().time() > deadline:
-                said = {name: agent.said for name, agent in self.agents.items()}
-                raise AssertionError(f"in vain: {what}; agents {said}; {await self.conditions()}")
-            await asyncio.sleep(0.02)
+        try:
+            await until_async(condition, seconds=seconds, what=f"for this: {what}")
+        except AssertionError as error:
+            said = {name: agent.said for name, agent in self.agents.items()}
+            error.add_note(f"agents {said}; {await self.conditions()}")
+            raise
 
     async def until_at_rest(self) -> None:
         """Wait until nothing is tried, all pods run what is in force, and the operator knows it."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
 
-DEADLINE = 10.0
+DEADLINE = 60.0
+"""Seconds after which somebody is taken to be silent for ever; no promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,13 @@ async def held_socket(
     trust."""
     scheme = "ws" if tls is None else "wss"
     return await connect(
-        f"{scheme}://{host}{path}", sock=sock, ssl=tls, compression=None, proxy=None, ping_interval=None
+        f"{scheme}://{host}{path}",
+        sock=sock,
+        ssl=tls,
+        compression=None,
+        proxy=None,
+        ping_interval=None,
+        open_timeout=DEADLINE,
     )
 
 

@@ -13,8 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +22,13 @@ from typing import Any, Final
 
 from localcluster.debiannginx import DebianNginx, debian_nginx
 from tests.support.dynamic import Pusher, shell_of, table_of
-from tests.support.waiting import until
+from tests.support.waiting import until, wait_until
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.paths import Options, Paths
 from wsroute.nginx.render import bootstrap, render
 from wsroute.nginx.script import SCRIPT
 
-DEADLINE: Final = 15.0
+DEADLINE: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -80,15 +79,6 @@ def nginx_binary() -> str:
 def local_options(readiness_port: int | None = None) -> Options:
     """Workers keep our own account when root starts nginx: theirs could not reach pytest's folders."""
     return Options(readiness_port=readiness_port, user=getpass.getuser() if os.geteuid() == 0 else None)
-
-
-def wait_until(condition: Callable[[], bool], what: str, *, deadline: float = DEADLINE) -> None:
-    """Look until a condition holds; AssertionError, naming what was waited for, when it does not in time."""
-    end = time.monotonic() + deadline
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"Not within {deadline:g} s: {what}.")
-        time.sleep(0.005)
 
 
 @contextmanager
@@ -148,7 +138,7 @@ class Nginx:
         self.paths = make_paths(folder)
         self.options = options or local_options()
         self.version = ""
-        self._stdout = folder / "stdout"
+        self.stdout = folder / "stdout"
         self._stderr = folder / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
         self.pusher = Pusher(self.ask_admin)
@@ -165,7 +155,7 @@ class Nginx:
 
     def access_log(self) -> list[dict[str, Any]]:
         """The lines of the access log so far; nginx writes one after its client has the answer."""
-        *whole, _half_written = self._stdout.read_text(encoding="utf-8").split("\n")
+        *whole, _half_written = self.stdout.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in whole]
 
     async def log_line(self, number: int) -> dict[str, Any]:
@@ -191,7 +181,7 @@ class Nginx:
     def start(self, text: str, version: str) -> None:
         """Start it with a file; returns once it answers with the version."""
         file = self._write(text, version)
-        with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
+        with self.stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [nginx_binary(), "-c", str(file), "-g", f"daemon off; {load_njs()}"], stdout=stdout, stderr=stderr
             )

@@ -19,6 +19,7 @@ from tests.support.fake_cluster import FakeCluster
 from tests.support.handshake import handshake
 from tests.support.published import POD, Published
 from tests.support.table_parts import publish
+from tests.support.waiting import until_async
 from wsroute.dataplane import names
 from wsroute.dataplane.acknowledgement import Acknowledgement, parse_acknowledgement
 from wsroute.dataplane.dictionary import entries, mark
@@ -103,18 +104,16 @@ class ServedPod:
 
     async def until_live(self, table: Table, *, within: float) -> float:
         """Wait until nginx serves a table; gives the seconds that it took."""
-        begun = asyncio.get_running_loop().time()
         wanted = mark(entries(table))
-        async with asyncio.timeout(within):
-            while await self.mark() != wanted:  # noqa: ASYNC110 (nginx tells nobody)
-                await asyncio.sleep(0.02)
-        return asyncio.get_running_loop().time() - begun
+
+        async def live() -> bool:
+            return await self.mark() == wanted
+
+        return await until_async(live, seconds=within, what="for nginx to have the table")
 
     async def until_told(self, *, within: float) -> None:
         """Wait until the pod says that nginx has all that was written, and that nothing hinders it."""
-        async with asyncio.timeout(within):
-            while not await self._has_told():  # noqa: ASYNC110 (a fault may hinder a watch)
-                await asyncio.sleep(0.05)
+        await until_async(self._has_told, seconds=within, what="for the pod to say so", pause=0.05)
 
     async def _has_told(self) -> bool:
         said = await self.said()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from localcluster.api import CurrentCluster
 from localcluster.install import BALANCER, NAMESPACE
 from tests.support.handshake import Answer, ask, handshake, held_socket
+from tests.support.waiting import Stopwatch
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_TABLE
 from wsroute.kube.client import KubeClient
 from wsroute.kube.port import CONFIG_MAPS, DEPLOYMENTS, PODS, ROUTES, Json, NotFoundError, Resource
@@ -29,13 +29,13 @@ class NotYetError(AssertionError):
 
 async def eventually(look: Callable[[], Awaitable[T]], *, within: float = DEADLINE, every: float = 0.05) -> T:
     """Call ``look`` until it raises no AssertionError, and return what it returned."""
-    deadline = time.monotonic() + within
+    watch = Stopwatch()
     while True:
         try:
             return await look()
         except AssertionError as error:
-            if time.monotonic() > deadline:
-                raise NotYetError(f"not within {within:g} s: {error}") from error
+            if watch.is_over(within):
+                raise NotYetError(f"not within {watch.elapsed:.1f} s: {error}") from error
         await asyncio.sleep(every)
 
 

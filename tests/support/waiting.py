@@ -1,13 +1,88 @@
-"""Waiting for a condition with a deadline: never a bare sleep."""
+"""Waiting for a condition: never a bare sleep, and no bound that only a machine with nothing else to do can keep.
+
+A bound stands for what wsroute promises. Whether it is kept can be told only while there is a processor for it, so the
+seconds for which somebody had to wait for one don't count (:class:`Stopwatch`).
+"""
 
 import asyncio
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+PRESSURE: Final = Path("/proc/pressure/cpu")
+
+_WAITED: Final = re.compile(r"^some .*\btotal=([0-9]+)$", re.ASCII | re.MULTILINE)
+
+PATIENCE: Final = 10
+"""How many times as long as a bound is waited on a machine that is busy all the time."""
+
+
+def starved() -> float:
+    """Seconds in which somebody waited for a processor, since the machine's start; 0 where the kernel does not tell."""
+    try:
+        found = _WAITED.search(PRESSURE.read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1e6 if found else 0.0
+
+
+class Stopwatch:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._starved = starved()
+        self.began = time.monotonic()
+        """By the monotonic clock."""
+
+    @property
+    def starved(self) -> float:
+        """The seconds in which somebody waited for a processor."""
+        return min(starved() - self._starved, self.elapsed)
+
+    @property
+    def elapsed(self) -> float:
+        """All seconds."""
+        return time.monotonic() - self.began
+
+    @property
+    def seconds(self) -> float:
+        """The others, for which something may be held to a bound."""
+        return max(0.0, self.elapsed - self.starved)
+
+    def is_over(self, bound: float) -> bool:
+        """Whether so many seconds have gone by; on a machine that is busy all the time a multiple of them."""
+        elapsed = self.elapsed  # the kernel is asked only when it matters
+        return elapsed > bound and (elapsed > PATIENCE * bound or self.seconds > bound)
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10.0, what: str = "") -> None:
     """Return as soon as the condition holds; fail with ``what`` when it does not in time."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    watch = Stopwatch()
     while not condition():
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain {what}")
+        if watch.is_over(seconds):
+            raise AssertionError(f"waited {watch.elapsed:.1f} s in vain {what}")
         await asyncio.sleep(0.002)
+
+
+async def until_async(
+    condition: Callable[[], Awaitable[object]], *, seconds: float = 10.0, what: str = "", pause: float = 0.02
+) -> float:
+    """The same for a condition that has to ask somebody, who tells of no change by himself. Gives the seconds that it
+    took."""
+    watch = Stopwatch()
+    while not await condition():
+        if watch.is_over(seconds):
+            raise AssertionError(f"waited {watch.elapsed:.1f} s in vain {what}")
+        await asyncio.sleep(pause)
+    return watch.elapsed
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 15.0) -> None:
+    """The same where there is no loop."""
+    watch = Stopwatch()
+    while not condition():
+        if watch.is_over(seconds):
+            raise AssertionError(f"waited {watch.elapsed:.1f} s in vain: {what}")
+        time.sleep(0.005)

@@ -92,7 +92,7 @@ async def pushing(run: Path, cluster: FakeCluster, table: FakeTable) -> AsyncIte
     pusher = TablePusher(
         cluster,
         Applier(conf=run, run=run),
-        TableClient(run, timeout=1.0),
+        TableClient(run, timeout=60),
         metrics,
         namespace=NAMESPACE,
         balancer="shared",
@@ -147,6 +147,7 @@ async def test_the_way_from_the_operator_is_measured_by_its_clock_where_that_is_
 ) -> None:
     running.publish(FIRST)
     await running.until_served(FIRST)
+    began = time.time()
     for count, (table, written) in enumerate([(SECOND, f"{time.time() - 3:.3f}"), (FIRST, odd)], 1):
         [text] = [text for (family, _), text in split(table).items() if family == "r"]
         name = names.table_name("shared", "r", 0)
@@ -156,7 +157,7 @@ async def test_the_way_from_the_operator_is_measured_by_its_clock_where_that_is_
     told = running.metrics.render().decode()
     assert "wsroute_agent_propagation_seconds_count 1.0" in told, "neither what was there at first nor what is no time"
     [total] = [float(line.split()[1]) for line in told.splitlines() if "propagation_seconds_sum" in line]
-    assert 2.9 < total < 13
+    assert 2.9 < total < 3.1 + time.time() - began
 
 
 async def test_much_goes_out_in_parts_of_which_each_leaves_a_table(running: Running) -> None:
@@ -314,7 +315,7 @@ async def test_a_damaged_part_stays_as_it_was_and_the_others_go_on(running: Runn
 async def test_a_lower_epoch_is_not_followed_unless_it_stands(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 1.0)
+    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 3_600.0)
     running.publish(FIRST, epoch=5)
     await running.until_served(FIRST)
     running.publish(SECOND, epoch=4)
@@ -322,6 +323,7 @@ async def test_a_lower_epoch_is_not_followed_unless_it_stands(
     assert running.table.served == entries(FIRST)
     running.publish(FIRST, epoch=5)
     await running.until_served(FIRST)
+    monkeypatch.setattr("wsroute.agent.decide.DOUBT", 0.5)
     running.publish(SECOND, epoch=3)
     await running.until_served(SECOND)
 

@@ -38,7 +38,7 @@ async def table(run: Path) -> AsyncIterator[FakeTable]:
 
 @pytest.fixture
 async def client(run: Path) -> AsyncIterator[TableClient]:
-    found = TableClient(run, timeout=0.5)
+    found = TableClient(run, timeout=60)
     yield found
     await found.close()
 
@@ -149,13 +149,15 @@ async def test_two_cuts_are_no_answer(table: FakeTable, client: TableClient) -> 
     await client.flip("a", ONE)
 
 
-async def test_silence_is_no_answer(table: FakeTable, client: TableClient) -> None:
+async def test_silence_is_no_answer(run: Path, table: FakeTable, client: TableClient) -> None:
     async def hang(_: web.Request) -> None:
-        await asyncio.sleep(5)
+        await asyncio.Event().wait()
 
     table.fault = hang
+    impatient = TableClient(run, timeout=0.05)
     with pytest.raises(TableUnavailableError):
-        await client.stand()
+        await impatient.stand()
+    await impatient.close()
     table.fault = None
     await client.stand()
 

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 CHAT = Path(__file__).parents[3] / "examples" / "chat"
-WITHIN = 15.0
+WITHIN = 60.0
 
 
 async def line(process: Process) -> str:

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from examples.chat.app.room import HISTORY_LENGTH
 from examples.chat.app.server import FRAME_BYTES, chat_server
 
-WITHIN = 10.0
+WITHIN = 60.0
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def candidate(leases: Leases, identity: str, clock: Clock | None = None, timing:
 async def running(*electors: Elector) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(elector.run()) for elector in electors]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield
     finally:
         for task in tasks:
@@ -109,7 +109,7 @@ async def test_a_candidate_alone_leads_until_it_stops() -> None:
     with pytest.raises(NotLeadingError, match="writes nothing"):
         me.assert_leading()
     task = asyncio.create_task(me.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await me.until(leading=True)
         me.assert_leading()
         assert 0 < me.remaining() <= PATIENT.renew_deadline

@@ -137,7 +137,7 @@ def recorder(server: Server) -> EventRecorder:
 
 async def post_all(recorder: EventRecorder) -> None:
     task = asyncio.create_task(recorder.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await recorder.flush()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -81,7 +81,7 @@ async def follow(script: Script, count: int, **options: Any) -> list[Replaced | 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -225,7 +225,7 @@ async def test_streams_that_end_at_once_do_not_spin(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(asyncio, "sleep", note)
         task = asyncio.create_task(drain())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(script.asked) < 8:
                 await sleep(0)
         task.cancel()
