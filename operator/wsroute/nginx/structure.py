@@ -15,6 +15,9 @@ _WORD: Final = re.compile(r"(?:\\.|\$\{|[^\\ \t\r\n;{])+", re.DOTALL)
 _ESCAPE: Final = re.compile(r"""\\(["'\\trn])""")
 _ESCAPED: Final = {"t": "\t", "r": "\r", "n": "\n"}
 
+DEPTH_LIMIT: Final = 100
+"""Blocks within one another: nginx has no use for ten, and each directive that is found names all around it."""
+
 
 class StructureError(ValueError):
     """The text is no sequence of directives. ``line`` is where, counted from 1."""
@@ -58,6 +61,8 @@ def directives(text: str) -> tuple[Directive, ...]:
         elif bool(words) == (sign == "}") or (sign == "}" and not blocks):
             raise StructureError(f'unexpected "{sign}"', _line(text, position))
         else:
+            if sign == "{" and len(blocks) == DEPTH_LIMIT:
+                raise StructureError(f"blocks are nested more than {DEPTH_LIMIT} deep", _line(text, position))
             position += 1
             if sign == "}":
                 blocks.pop()
