@@ -40,15 +40,16 @@ async def served(client: KubeClient, namespace: str, *, workers: int = 1) -> Asy
         yield ServedPod(client, namespace, pod, port, workers)
 
 
-@pytest.mark.parametrize("group", FAULTS)
+@pytest.mark.parametrize("groups", [("refusals", "errors"), ("connections", "watches")], ids=" and ".join)
 async def test_every_fault_is_survived(
-    apiserver: ApiServer, client: KubeClient, namespace: str, backend: Backend, other: Backend, group: str
+    apiserver: ApiServer, client: KubeClient, namespace: str, backend: Backend, other: Backend, groups: tuple[str, ...]
 ) -> None:
     # Each has an agent, a nginx, a proxy and a namespace of its own; they wait beside one another.
     async with asyncio.TaskGroup() as tasks:
-        for number, fault in enumerate(FAULTS[group]):
-            name = f"{namespace}-{group}-{number}"
-            tasks.create_task(_survive(apiserver, client, fault, name, backend, other), name=repr(fault))
+        for group in groups:
+            for number, fault in enumerate(FAULTS[group]):
+                name = f"{namespace}-{group}-{number}"
+                tasks.create_task(_survive(apiserver, client, fault, name, backend, other), name=repr(fault))
 
 
 async def _survive(

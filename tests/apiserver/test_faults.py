@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -40,16 +41,14 @@ ENDS_KOPF: Final = {Status(404), Status(409), Status(410), InStream(500)}
 """What kopf never gets over by itself, so that it is started again."""
 
 
-@pytest.mark.parametrize("data_plane", ["Static", "Dynamic"])
 @pytest.mark.parametrize("group", FAULTS)
-async def test_every_fault_is_survived(
-    apiserver: ApiServer, world: World, group: str, data_plane: str, tmp_path: Path
-) -> None:
+async def test_every_fault_is_survived(apiserver: ApiServer, world: World, group: str, tmp_path: Path) -> None:
     # Each has an operator, a proxy and a namespace of its own; they wait beside one another.
     async with asyncio.TaskGroup() as tasks:
-        for number, fault in enumerate(FAULTS[group]):
-            name = f"{group}-{number}"
-            tasks.create_task(_survive(apiserver, world, fault, data_plane, name, tmp_path / name), name=repr(fault))
+        for (number, fault), data_plane in product(enumerate(FAULTS[group]), ("Static", "Dynamic")):
+            name = f"{group}-{number}-{data_plane.lower()}"
+            one = _survive(apiserver, world, fault, data_plane, name, tmp_path / name)
+            tasks.create_task(one, name=f"{fault}, {data_plane}")
 
 
 async def _survive(
@@ -76,7 +75,7 @@ async def _survive(
 
             begun = asyncio.get_running_loop().time()
             await own.until(live, what=f"what was edited after {fault} is live", seconds=SOON)
-            print(f"{fault}: live after {asyncio.get_running_loop().time() - begun:.1f} s")
+            print(f"{fault}, {data_plane}: live after {asyncio.get_running_loop().time() - begun:.1f} s")
             await own.until_programmed("after")
             await own.until_at_rest()
             assert operator.returncode is None

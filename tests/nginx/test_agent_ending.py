@@ -289,8 +289,12 @@ async def test_workers_of_a_master_that_is_killed_meanwhile_have_their_turns_too
     async with AsyncExitStack() as exits:
         held = await hold(exits, port, WORKERS * BATCH)
         clients = {worker: clients_of(worker, port) for worker in pod.accepting()}
-        told = await tell_to_end(pod)
-        os.kill(pod.master(), signal.SIGKILL)
+        master = pod.master()
+        told = Stopwatch()
+        pod.process.send_signal(signal.SIGTERM)
+        # Just when the ends of its workers are planned.
+        await until(pod.applier.leaving, what="for the script to hear it")
+        os.kill(master, signal.SIGKILL)
         ends = await ends_of(held)
     assert await pod.ended() == 0
     judge_turns(pod, told, clients, ends)
