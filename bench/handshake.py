@@ -28,8 +28,9 @@ from bench.peers import ADDRESSES, Handshake, endpoints, handshakes, open_socket
 from tests.support.certificates import Authority, put, served
 from tests.support.configurations import configuration, location, proxy, server, upstream
 from tests.support.dynamic import shell_of, table_of
-from tests.support.nginx_runner import Nginx, nginx_binary, short_folder, wait_until
+from tests.support.nginx_runner import Nginx, nginx_binary, short_folder
 from tests.support.ports import free_ports
+from tests.support.waiting import wait_until
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane.certificates import ListenerTls, names_of, wildcard_of
 from wsroute.dataplane.ir import Configuration, Endpoint, Listener, Refuse, RouteRef
