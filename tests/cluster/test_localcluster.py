@@ -2,8 +2,7 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from localcluster import api, cgroups, lifecycle, netns, state
 from localcluster.errors import ClusterError
 from localcluster.processes import alive, end, identify
 from tests.support.stack import to_json
+from tests.support.waiting import Stopwatch, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.local_cluster]
 
@@ -70,14 +70,6 @@ MANIFEST = {
 }
 
 
-def eventually(what: str, condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Waits for a condition that nothing announces."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def smoke() -> Iterator[api.Cluster]:
     """A cluster that was not there before."""
@@ -124,13 +116,13 @@ def wait_for_service(cluster: api.Cluster) -> None:
         except OSError:
             return False
 
-    eventually("both pods answer behind the Service", settled)
+    wait_until(settled, "both pods answer behind the Service", seconds=30)
 
 
 def test_a_healthy_cluster_is_left_alone(smoke: api.Cluster) -> None:
-    started = time.monotonic()
+    watch = Stopwatch()
     assert api.up(NAME) == smoke
-    assert time.monotonic() - started < 2
+    assert watch.seconds < 2
     assert api.is_up(NAME)
     assert NAME in api.names()
     assert json.loads(smoke.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"].startswith("v1.")
@@ -180,7 +172,7 @@ def test_a_restart_replaces_both_pods(web: api.Cluster) -> None:
     before = pods(web)
     web.kubectl("-n", "web", "rollout", "restart", "deployment/web")
     web.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=60s")
-    eventually("only new pods", lambda: len(pods(web)) == 2 and not set(pods(web)) & set(before))
+    wait_until(lambda: len(pods(web)) == 2 and not set(pods(web)) & set(before), "only new pods", seconds=30)
     wait_for_service(web)
 
 
@@ -213,10 +205,10 @@ def test_a_command_runs_inside(web: api.Cluster, capfd: pytest.CaptureFixture[st
 
 def test_connections_are_cheap(web: api.Cluster) -> None:
     address = next(iter(pods(web).values()))
-    started = time.perf_counter()
+    watch = Stopwatch()
     for _ in range(500):
         web.open_connection(address, 8080).close()
-    assert (time.perf_counter() - started) / 500 < 0.005
+    assert watch.seconds / 500 < 0.005
 
 
 def test_a_program_that_dies_is_started_again(web: api.Cluster) -> None:
@@ -233,7 +225,7 @@ def test_a_program_that_dies_is_started_again(web: api.Cluster) -> None:
         scheduler = state.load_mapping(web.paths.components_file)["kube-scheduler"]
         return bool(scheduler["running"]) and scheduler["starts"] == 2
 
-    eventually("the scheduler runs again", restarted)
+    wait_until(restarted, "the scheduler runs again", seconds=30)
 
 
 def test_nothing_is_left_of_a_crash_or_of_a_stop(web: api.Cluster) -> None:
@@ -251,9 +243,9 @@ def test_nothing_is_left_of_a_crash_or_of_a_stop(web: api.Cluster) -> None:
     assert not netns.path_of(first.namespace).exists()
     again.open_connection("10.96.0.1", 443).close()
 
-    started = time.monotonic()
+    watch = Stopwatch()
     again.down()
-    assert time.monotonic() - started < 10
+    assert watch.seconds < 10
     assert not alive(second.init)
     assert not lifecycle.leftovers(again.paths)
     assert cgroups.leftovers(again.paths.namespace_prefix) == []

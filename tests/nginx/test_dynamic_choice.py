@@ -148,19 +148,46 @@ async def test_a_cookie_brings_a_client_back_even_to_an_endpoint_that_takes_nobo
         assert (answer.status, answer.reason) == (503, "no-endpoints")
 
 
-async def test_another_endpoint_is_tried_once_and_the_one_that_refuses_is_set_aside() -> None:
+async def test_between_equals_every_one_has_its_chance() -> None:
+    async with balanced(3, forward()) as (nginx, port, found):
+        for _ in range(40):
+            assert (await shake(port)).status == 101
+            await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
+        assert all(backend.requests for backend in found)
+
+
+@pytest.mark.parametrize("policy", [Policy.ROUND_ROBIN, Policy.LEAST_CONNECTIONS])
+async def test_another_endpoint_is_tried_once_and_the_one_that_refuses_is_set_aside(policy: Policy) -> None:
     [dead] = free_ports(1)
-    async with balanced(1, forward(policy=Policy.ROUND_ROBIN)) as (nginx, port, found):
-        serve(nginx, forward(policy=Policy.ROUND_ROBIN), Address("127.0.0.1", dead), at(found[0]))
+    async with balanced(1, forward(policy=policy)) as (nginx, port, found):
+        # So that the other one has fewer.
+        held = await held_socket(connected(port), host=HOST, path="/ws")
+        serve(nginx, forward(policy=policy), Address("127.0.0.1", dead), at(found[0]))
         watch = Stopwatch()
         for _ in range(10):
             assert (await shake(port)).status == 101
         tried = Counter(line["endpoint"].count(str(dead)) for line in nginx.access_log())
-        assert tried[1] <= 2 + watch.elapsed, "it was left out for a second after its refusal"
+        assert 1 <= tried[1] <= 2 + watch.elapsed, "it was left out for a second after its refusal"
+        await held.close()
         await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
         serve(nginx, forward(), Address("127.0.0.1", dead))
         answer = await shake(port)
         assert (answer.status, answer.reason) == (502, "backend-refused"), "ejected, but the only one: it is asked"
+
+
+async def test_the_one_that_did_not_answer_is_not_tried_again_although_it_has_the_fewest_sockets() -> None:
+    [port] = free_ports(1)
+    async with silent_backend() as silent, running_backend() as busy:
+        timeouts = [location("/long", proxy()), location(action=proxy(idle_timeout=200))]
+        with running_nginx(configuration(port=port, servers=[server(*timeouts)])) as nginx:
+            serve(nginx, forward(), at(busy))
+            held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(5)]
+            action = forward(websocket_only=False, idle_timeout=200)
+            serve(nginx, action, Address(silent.address, silent.port), at(busy))
+            answer = await get(port)
+            assert answer.status == 200
+            assert (await nginx.log_line(1))["endpoint"] == f"{silent.address}:{silent.port} : {at(busy)}"
+            await asyncio.gather(*(client.close() for client in held))
 
 
 async def test_a_request_that_may_have_been_acted_upon_is_not_sent_twice() -> None:

@@ -7,7 +7,9 @@ without one, ``/load`` at load only, without a line; ``/worse`` is refused with 
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +20,10 @@ from wsroute.api.conditions import Condition, ConditionType
 from wsroute.cluster.balancer_state import read_state
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import ConfigMap, Key
-from wsroute.cluster.quarantine import Refusals
+from wsroute.cluster.quarantine import Quarantined, Refusals
 from wsroute.controller import generated
 from wsroute.controller.plan import BalancerPlan
-from wsroute.controller.quarantine import Refused, _named
+from wsroute.controller.quarantine import Refused, Standing, View, _blame, _named
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
 from wsroute.dataplane import bundle, names
@@ -241,6 +243,25 @@ def test_a_line_of_several_routes_is_nobodys() -> None:
     refused = Refused(Failure("v1", "test", "no"), (one, two))
     assert _named(refused, (one, two)) is None
     assert _named(refused, (two,)) == two, "the other one has not changed"
+
+
+def test_who_is_withdrawn_is_left_out_only_for_a_line_of_its_own() -> None:
+    one, two = RouteRef("team-a", "one"), RouteRef("team-a", "two")
+    entry = Quarantined(uid="u", generation=1, identity="i", version="v0", message="no", left_out=False)
+    before = Refusals(quarantined={Key(*one): entry})
+    nothing_else = SimpleNamespace(
+        wishes={},
+        routes={},
+        standing=Standing("", None, None),
+        own_is_taken=True,
+        known=lambda _version: None,
+        identity=str,
+        told=lambda _version: None,
+    )
+    view, failure = cast("View", nothing_else), Failure("v1", "test", "no")
+    assert _blame(before, Refused(failure, (one, two)), view) == before
+    after = _blame(before, Refused(failure, (one,)), view)
+    assert after.quarantined == {Key(*one): replace(entry, left_out=True)}
 
 
 @pytest.mark.parametrize("path", GUILTY)
