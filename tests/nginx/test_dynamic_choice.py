@@ -156,6 +156,19 @@ async def test_between_equals_every_one_has_its_chance() -> None:
         assert all(backend.requests for backend in found)
 
 
+async def test_of_many_the_fuller_one_of_two_that_are_drawn_is_passed_over() -> None:
+    async with balanced(6, forward()) as (nginx, port, found):
+        full, *others = found
+        serve(nginx, forward(), at(full))
+        held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(60)]
+        serve(nginx, forward(), *map(at, found))
+        for _ in range(60):
+            assert (await shake(port)).status == 101
+        assert len(full.requests) == len(held)
+        assert all(backend.requests for backend in others)
+        await asyncio.gather(*(client.close() for client in held))
+
+
 @pytest.mark.parametrize("policy", [Policy.ROUND_ROBIN, Policy.LEAST_CONNECTIONS])
 async def test_another_endpoint_is_tried_once_and_the_one_that_refuses_is_set_aside(policy: Policy) -> None:
     [dead] = free_ports(1)

@@ -26,8 +26,9 @@ KEPT: Final = 5
 
 NO_SCRIPTS: Final[Mapping[str, str]] = MappingProxyType({})
 
-VERIFY: Final = 2.0
-"""Seconds in which the workers must answer with the version once nginx has loaded it."""
+VERIFY: Final = 5.0
+"""Seconds in which the workers must answer with the version once nginx has loaded it, also where they are short of
+processor time. The operator waits for longer before it takes a pod for silent."""
 
 _TWO_NUMBERS: Final = re.compile(r"([0-9]{1,15}) ([0-9]{1,9})\n", re.ASCII)
 
