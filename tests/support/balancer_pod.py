@@ -160,6 +160,7 @@ def balancer_pod(
             wait_until(pod.serves, "nginx serves")
             yield pod
         finally:
+            print(f"What the pod has said:\n{pod.words()}")  # pytest shows it where the test fails
             pod.stop()
 
 
