@@ -270,7 +270,7 @@ async def test_the_end_goes_on_where_a_controller_that_was_killed_has_left_it(
         clients = {worker: clients_of(worker, port) for worker in pod.accepting()}
         told = await tell_to_end(pod)
         ends = asyncio.create_task(ends_of(held))
-        await until(lambda: pod.applier.closed().workers == 1, seconds=SPAN, what="for the first worker's end")
+        await until(lambda: ended_workers(pod), seconds=SPAN, what="for the first worker's end")
         controller = pod.controller()
         os.kill(controller, signal.SIGKILL)
         await until(lambda: "told to end before" in pod.words(), what="for the next one to know")

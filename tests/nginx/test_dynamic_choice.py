@@ -21,7 +21,7 @@ from tests.support.handshake import held_socket
 from tests.support.nginx_runner import Nginx, accepts_nothing, running_nginx
 from tests.support.ports import free_ports
 from tests.support.tables import forward, host, record, table
-from tests.support.waiting import Stopwatch, until
+from tests.support.waiting import Stopwatch, until, until_async
 from wsroute.dataplane.dictionary import endpoint_id
 from wsroute.dataplane.table import (
     Address,
@@ -201,6 +201,24 @@ async def test_the_one_that_did_not_answer_is_not_tried_again_although_it_has_th
             assert answer.status == 200
             assert (await nginx.log_line(1))["endpoint"] == f"{silent.address}:{silent.port} : {at(busy)}"
             await asyncio.gather(*(client.close() for client in held))
+
+
+async def test_many_refusals_at_once_set_an_endpoint_aside_no_longer_than_one() -> None:
+    [dead] = free_ports(1)
+    async with balanced(1, forward()) as (nginx, port, [other]):
+        # It is the only one, and asked all the same.
+        serve(nginx, forward(), Address("127.0.0.1", dead))
+        for _ in range(6):
+            assert (await shake(port)).reason == "backend-refused"
+        async with running_backend(port=dead) as back:
+            serve(nginx, forward(), at(back), at(other))
+
+            async def is_back() -> bool:
+                assert (await shake(port)).status == 101
+                return bool(back.requests)
+
+            # After six failures in a row it would be half a minute.
+            await until_async(is_back, seconds=5, what="for the end of the second or two")
 
 
 async def test_a_request_that_may_have_been_acted_upon_is_not_sent_twice() -> None:

@@ -56,13 +56,13 @@ def response(status: int, **headers: str) -> Response:
 
 
 @asynccontextmanager
-async def running_backend(*, host: str = "127.0.0.1") -> AsyncIterator[Backend]:
-    """A backend on a port of its own."""
+async def running_backend(*, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Backend]:
+    """A backend on a port of its own, or on this one."""
     backend = Backend()
     async with serve(
         backend._echo,
         host,
-        0,
+        port,
         process_request=backend._process,
         ping_interval=None,
         compression=None,
