@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, compress, count
+from itertools import chain, compress
 from operator import attrgetter, is_not
 from typing import Final, Generic
 
@@ -75,10 +75,10 @@ class _FamilyMemo(Generic[Item]):
     standing: Family[Item] | None = None
     looked: Known | None = None
     """What was looked at when they stood so."""
-    found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = field(default_factory=dict)
-    """What was found to stand as it should: the ConfigMap, what it should say, and the writing leader's epoch."""
-    settled: tuple[Known, tuple[Part[Item], ...], int] | None = None
-    """What all stood as it should, and the epoch."""
+    compared: tuple[Known, tuple[Part[Item], ...], int] | None = None
+    """What stood and what should, when that was compared last, and the writing leader's epoch."""
+    different: frozenset[int] = frozenset()
+    """The parts that did not stand as they should."""
 
 
 @dataclass(slots=True)
@@ -348,25 +348,23 @@ def _family_writes(
     """Where the number of parts changes, the first one is written last: a family is whole only with it."""
     first: list[Write] = []
     others: list[Write] = []
-    found: dict[int, tuple[ConfigMap, Part[Item], shards.Place, int]] = {}
-    changed: Iterable[int] = range(len(parts))
-    settled = memo.settled
-    if settled is not None and settled[0] is known and settled[2] == epoch and len(settled[1]) == len(parts):
-        found, changed = memo.found, compress(count(), map(is_not, settled[1], parts))
+    every = range(len(parts))
+    changed: Iterable[int] = every
+    if memo.compared is not None and memo.compared[2] == epoch and len(memo.compared[1]) == len(parts):
+        stood, before, _ = memo.compared
+        anew = memo.different.union(compress(every, map(is_not, before, parts)))
+        if stood is not known:
+            anew |= {at for at in every if stood.get((kind.family, at)) is not known.get((kind.family, at))}
+        changed = sorted(anew)
+    different = set()
     for index in changed:
-        part = parts[index]
-        place, standing = shards.Place(kind.family, index, len(parts)), known.get((kind.family, index))
-        seen = memo.found.get(index)
-        if seen is not None and seen[0] is standing and seen[1] is part and seen[2:] == (place, epoch):
-            found[index] = seen
-            continue
-        writes = differing([Write(_wanted(balancer, place, part, epoch=epoch), standing)])
-        if standing is not None and not writes:
-            found[index] = (standing, part, place, epoch)
+        place = shards.Place(kind.family, index, len(parts))
+        wanted = _wanted(balancer, place, parts[index], epoch=epoch)
+        writes = differing([Write(wanted, known.get((kind.family, index)))])
+        if writes:
+            different.add(index)
         (others if index else first).extend(writes)
-    memo.found = found
-    if not first and not others:
-        memo.settled = (known, parts, epoch)
+    memo.compared, memo.different = (known, parts, epoch), frozenset(different)
     if (kind.family, 0) in known and _count(kind, known) != len(parts):
         return _stages(tuple(others), tuple(first))
     return _stages((*first, *others))
