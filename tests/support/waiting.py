@@ -15,7 +15,7 @@ PRESSURE: Final = Path("/proc/pressure/cpu")
 
 _WAITED: Final = re.compile(r"^some .*\btotal=([0-9]+)$", re.ASCII | re.MULTILINE)
 
-PATIENCE: Final = 10
+PATIENCE: Final = 3
 """How many times as long as a bound is waited on a machine that is busy all the time."""
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from wsroute.controller.judging import NOTHING_PUBLISHED, Evidence, Published
-from wsroute.controller.quarantine import Refused
 from wsroute.controller.rollout import BalancerPod
+from wsroute.controller.view import Refused
 from wsroute.dataplane.acknowledgement import Acknowledgement, Failure
 
 OLD, NEW = Published("v0", "s0", "b0"), Published("v1", "s1", "b1")

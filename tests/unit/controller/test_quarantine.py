@@ -23,9 +23,10 @@ from wsroute.cluster.objects import ConfigMap, Key
 from wsroute.cluster.quarantine import Quarantined, Refusals
 from wsroute.controller import generated
 from wsroute.controller.plan import BalancerPlan
-from wsroute.controller.quarantine import Refused, Standing, View, _blame, _named
+from wsroute.controller.quarantine import _blame, _named
 from wsroute.controller.reconciler import PassMemo, plan_pass, status_targets
 from wsroute.controller.statuses import StatusKey
+from wsroute.controller.view import Refused, Standing, View
 from wsroute.dataplane import bundle, names
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.bundle import FILE_KEY, Bundle, BundleError
