@@ -189,12 +189,21 @@ function byHash(groups, key, usable) {
     if (first !== null) {
         return first;
     }
-    const others = groups.filter((group) => bestOf(group, hash, usable) !== null);
+    const others = groups.filter((group) => hasAny(group, usable));
     return others.length === 0 ? null : bestOf(groupByHash(others, hash), hash, usable);
 }
 
 function groupByHash(groups, hash) {
     return atWeight(groups, Math.floor(mixed(hash) * totalWeight(groups) / 4294967296)).group;
+}
+
+function hasAny(group, usable) {
+    for (let number = 0; number < group.ready; number++) {
+        if (usable(addressOf(group, number))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 function bestOf(group, hash, usable) {
