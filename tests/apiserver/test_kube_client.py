@@ -322,7 +322,9 @@ async def test_a_reflector_loses_no_deletion_over_a_restart_of_the_server(
         await until(lambda: {"stays", "comes"} <= view.names and "goes" not in view.names)
         await until(lambda: "works again after" in caplog.text)
     told = [record.message for record in caplog.records if record.name == "wsroute.kube.reflector"]
-    assert sum("is interrupted" in line for line in told) == 1
+    # A server that starts may have more than one outage; each is told when it begins and when it ends.
+    beginnings = ["is interrupted" in line for line in told]
+    assert beginnings == [number % 2 == 0 for number in range(len(told))]
     await reader.close()
 
 

@@ -283,7 +283,7 @@ class TableView:
     @cached_property
     def newest(self) -> int:
         """A pod that has the table of this resourceVersion has all that is published of routes."""
-        others = (*self._groups.values(), *self._named.values())
+        others = (*self._groups.values(), *(since.version for since in self._certificates.since.values()))
         return max([self._floor, *others, *(since or 0 for since in self._routes.values())])
 
     @cached_property

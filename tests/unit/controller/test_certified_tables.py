@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Pair
-from tests.support.world import SHARED
+from tests.support.world import SHARED, TEAM
 from tests.unit.controller.test_certifying import AUTHORITY, CHAT, STORES, Scene, files, listener
 from tests.unit.controller.test_tables import damage
 from wsroute.api.conditions import ConditionType
@@ -92,6 +92,21 @@ def test_a_route_stays_programmed_through_a_rotation_of_which_the_balancer_tells
     scene.settle_all()
     scene.have(table=had)
     assert scene.programmed("chat")[0]
+    assert not scene.balancer_programmed()
+    scene.have()
+    assert scene.balancer_programmed()
+
+
+def test_a_balancer_is_programmed_once_its_pods_have_taken_the_last_certificate_out() -> None:
+    scene = settled(chat=CHAT)
+    scene.world.remove(Kind.ROUTE, "chat", TEAM)
+    scene.settle_all()
+    scene.have()
+    had = scene.world.version
+    scene.listen()
+    scene.settle_all()
+    assert scene.files() == {}
+    scene.have(table=had)
     assert not scene.balancer_programmed()
     scene.have()
     assert scene.balancer_programmed()
