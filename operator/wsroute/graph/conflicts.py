@@ -23,7 +23,7 @@ from wsroute.graph.claims import held_until
 
 LITTLE: Final = HOSTS_LIMIT // 64
 """Bytes of claims that are little, some 150 hosts: whoever has no more of them finds room where others find none, and
-whoever has released no more keeps them for as long as they are held."""
+whoever has released no more keeps them for as long as they are held. So does whoever has no more than an equal share."""
 
 RESERVE: Final = HOSTS_LIMIT // 16
 """Bytes of claims that are for those who have little."""
@@ -110,10 +110,11 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
 
     Settling once more with the claims that this gives comes to the very same.
     """
-    owners = _HostOwners(claims, entrants.wanted)
-    for route in entrants.routes:
-        for host in route.hosts:
-            owners.claim(host, route.key.namespace)
+    owners = _claim_all(entrants, claims)
+    if owners.given_up:
+        # Once more, so that whoever waited longest for one of these gets it.
+        left = {host: claim for host, claim in claims.items() if host not in owners.given_up}
+        owners = _claim_all(entrants, left)
     takers: defaultdict[tuple[str, str], dict[PathClaim, Key]] = defaultdict(dict)
     verdicts = dict(entrants.beyond)
     for route in entrants.routes:
@@ -138,6 +139,14 @@ def settle(entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement:
     peaceful = not any(verdict.problems for key, verdict in verdicts.items() if key not in entrants.beyond)
     settled = claims if owners.claims == claims else owners.claims
     return Settlement(entrants, verdicts, settled, peaceful, HOSTS_LIMIT - owners.room)
+
+
+def _claim_all(entrants: Entrants, claims: Mapping[str, HostClaim]) -> "_HostOwners":
+    owners = _HostOwners(claims, entrants.wanted)
+    for route in entrants.routes:
+        for host in route.hosts:
+            owners.claim(host, route.key.namespace)
+    return owners
 
 
 def settle_changed(settled: Settlement, entrants: Entrants, claims: Mapping[str, HostClaim]) -> Settlement | None:
@@ -207,8 +216,9 @@ class _HostOwners:
         """Bytes that are left for more claims."""
         self._sizes: Counter[str] = Counter()
         """Bytes of each namespace's claims."""
-        self._is_tidy = False
-        """Whether there is nothing left to give up."""
+        self.given_up: frozenset[str] | None = None
+        """The hosts that were given up early, None while there was room."""
+        self._wanted = wanted
         for idle, host in sorted(((host, claim.namespace) not in wanted, host) for host, claim in claims.items()):
             claim = claims[host]
             if self._rival(host, claim.namespace) is None:
@@ -227,25 +237,33 @@ class _HostOwners:
         return size <= self.room - reserve
 
     def _make_room(self) -> bool:
-        """Give up those hosts that were released long since by whoever has many such. True when there were any: or else
-        one team could take the room of all others with names that it does not even use any more."""
-        if self._is_tidy:
+        """Give up those hosts that were released long since by whoever has many. True when there were any: or else one
+        team could take the room of all others with names that it does not even use any more."""
+        if self.given_up is not None:
             return False
-        self._is_tidy = True
         released: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for host, claim in self.claims.items():
             if claim.released:
                 released[claim.namespace].append((claim.released, host))
-        given_up = [host for namespace, hosts in released.items() for host in _beyond_little(namespace, hosts)]
-        for host in given_up:
+        # What all want, got or not, so that it comes to the same once they have it.
+        used: Counter[str] = Counter()
+        for host, namespace in self._wanted:
+            used[namespace] += claim_size(host, namespace)
+        share = (HOSTS_LIMIT - RESERVE) // len({*self._sizes, *used})
+        self.given_up = frozenset(
+            host
+            for namespace, hosts in released.items()
+            for host in _beyond(max(LITTLE, share - used[namespace]), namespace, hosts)
+        )
+        for host in self.given_up:
             self.room += claim_size(host, self.claims[host].namespace)
             self._sizes[self.claims[host].namespace] -= claim_size(host, self.claims[host].namespace)
             del self.claims[host]
-        if given_up:
+        if self.given_up:
             self._below.clear()
             for host, claim in self.claims.items():
                 self._note(host, claim.namespace)
-        return bool(given_up)
+        return bool(self.given_up)
 
     def has(self, host: str, namespace: str) -> bool:
         """Whether a namespace has ``host``."""
@@ -285,9 +303,8 @@ class _HostOwners:
         return claim is not None and claim.namespace != namespace
 
 
-def _beyond_little(namespace: str, released: list[tuple[str, str]]) -> Iterator[str]:
-    """The hosts of a namespace that were released first, beyond the little that it keeps in any case."""
-    left = LITTLE
+def _beyond(left: int, namespace: str, released: list[tuple[str, str]]) -> Iterator[str]:
+    """The hosts of a namespace that were released first, beyond the bytes that it keeps in any case."""
     for _, host in sorted(released, reverse=True):
         left -= claim_size(host, namespace)
         if left < 0:

@@ -275,6 +275,35 @@ def test_hosts_that_a_team_has_given_up_by_the_dozen_are_in_nobodys_way(crowded:
     assert crowded.graph().states[made.BALANCER] == crowded.state
 
 
+def test_who_waited_longest_gets_a_host_that_is_given_up_early(crowded: Town) -> None:
+    """It is given up in the middle of a pass, for somebody else's sake."""
+    released = HostClaim("team-b", format_time(NOON - 1))
+    crowded.state = BalancerState({f"h{number}.example.org": released for number in range(60)})
+    crowded.put("team-c", "h0.example.org", created=OLD)
+    crowded.put("team-a", "h0.example.org", created="2026-03-01T00:00:00Z")
+    assert crowded.problems("team-c") == crowded.problems("team-a") == CONFLICT
+    crowded.put("team-b", *(f"b{number}.example.org" for number in range(16)), created=NEW)
+    assert crowded.hosts()["h0.example.org"] == "team-c"
+    assert crowded.problems("team-c") == crowded.problems("team-b") == []
+    assert crowded.problems("team-a") == CONFLICT
+    assert crowded.graph().states[made.BALANCER] == crowded.state, "settling once more comes to the same"
+
+
+def test_who_takes_no_more_than_an_equal_share_is_not_made_to_give_up_what_is_held(crowded: Town) -> None:
+    """Or else a team could fill the list to get what another one is about to make anew."""
+    del crowded.routes[Key("team-a", "chat")], crowded.routes[Key("team-b", "chat")]
+    released = HostClaim("team-c", format_time(NOON - 1))
+    crowded.state = BalancerState({f"c{number}.example.com": released for number in range(20)})
+    for number in range(10):
+        crowded.put("team-b", *(f"h{number}{host}.example.org" for host in range(10)), name=f"crowd-{number}")
+    crowded.put("team-b", *(f"c{number}.example.com" for number in range(16)), name="taker", created=OLD)
+    crowded.make()
+    assert [(Reason.QUOTA, "spec.hosts[9]")] == crowded.problems("team-b", "crowd-9")[-1:]
+    assert {reason for reason, _ in crowded.problems("team-b", "taker")} == {Reason.HOST_CONFLICT}
+    crowded.put("team-c", *(f"c{number}.example.com" for number in range(16)))
+    assert crowded.problems("team-c") == []
+
+
 def test_a_route_that_only_waits_is_not_stalled(town: Town) -> None:
     del town.routes[Key("team-a", "chat")]
     town.make()
