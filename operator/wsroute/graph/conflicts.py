@@ -22,8 +22,8 @@ from wsroute.graph.changes import span
 from wsroute.graph.claims import held_until
 
 LITTLE: Final = HOSTS_LIMIT // 64
-"""Bytes of claims that are little, some 150 hosts: whoever has no more of them finds room where others find none, and
-whoever has released no more keeps them for as long as they are held. So does whoever has no more than an equal share."""
+"""Bytes of claims that are little, some 150 hosts: whoever has no more of them finds room where others find none.
+Whoever has released no more keeps them for as long as they are held, and so does whoever has an equal share."""
 
 RESERVE: Final = HOSTS_LIMIT // 16
 """Bytes of claims that are for those who have little."""

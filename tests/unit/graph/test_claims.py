@@ -298,7 +298,7 @@ def test_who_takes_no_more_than_an_equal_share_is_not_made_to_give_up_what_is_he
         crowded.put("team-b", *(f"h{number}{host}.example.org" for host in range(10)), name=f"crowd-{number}")
     crowded.put("team-b", *(f"c{number}.example.com" for number in range(16)), name="taker", created=OLD)
     crowded.make()
-    assert [(Reason.QUOTA, "spec.hosts[9]")] == crowded.problems("team-b", "crowd-9")[-1:]
+    assert crowded.problems("team-b", "crowd-9")[-1:] == [(Reason.QUOTA, "spec.hosts[9]")]
     assert {reason for reason, _ in crowded.problems("team-b", "taker")} == {Reason.HOST_CONFLICT}
     crowded.put("team-c", *(f"c{number}.example.com" for number in range(16)))
     assert crowded.problems("team-c") == []
