@@ -333,13 +333,26 @@ def _convict(refusals: Refusals, route: RouteRef, refused: Refused, view: View) 
     )
     quarantined = {**refusals.quarantined, Key(*route): entry}
     counts = Counter(key.namespace for key in quarantined)
-    if counts[route.namespace] <= MAX_OF_NAMESPACE and len(quarantined) <= MAX_QUARANTINED:
+    has_too_many = counts[route.namespace] > MAX_OF_NAMESPACE
+    if not has_too_many and len(quarantined) <= MAX_QUARANTINED:
         return replace(refusals, quarantined=quarantined, search=_anew(refusals.search))
-    # Whoever takes the most places gives one back, and is put aside as a whole.
-    crowd = max(counts, key=lambda name: (counts[name], name))
-    alone = all(each.namespace == crowd for each in view.routes)
-    if alone or counts[crowd] == 1 or len({*refusals.whole, crowd}) > MAX_NAMESPACES:
-        return refusals
+    # Whoever takes the most places gives one back, and is put aside as a whole; who is so already gives before others.
+    crowd = max(counts, key=lambda name: (name in refusals.whole, counts[name], name))
+    crowd = route.namespace if has_too_many else crowd
+    whole = refusals.whole
+    if crowd not in whole:
+        if counts[crowd] == 1 or len(whole) >= MAX_NAMESPACES or not _can_go(crowd, view):
+            return refusals
+        whole = {**whole, crowd: view.namespace(crowd)}
     del quarantined[max(key for key in quarantined if key.namespace == crowd)]
-    whole = {**refusals.whole, crowd: view.namespace(crowd)}
     return replace(refusals, quarantined=quarantined, whole=whole, search=_anew(refusals.search))
+
+
+def _can_go(namespace: str, view: View) -> bool:
+    """Whether all routes of a namespace may be put aside: there are others, and nobody is served by its own while the
+    balancer itself is not what it was."""
+    if all(route.namespace == namespace for route in view.routes):
+        return False
+    return view.own_is_taken or not any(
+        route.namespace == namespace and view.standing.has(route) for route in view.routes
+    )

@@ -679,6 +679,51 @@ def test_when_all_places_are_taken_whoever_has_most_of_them_gives_one_back(monke
     assert here.condition("new").status
 
 
+def test_who_has_no_more_than_its_part_is_not_put_aside_while_somebody_is_who_can_give_a_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsroute.controller.quarantine.MAX_OF_NAMESPACE", 3)
+    monkeypatch.setattr("wsroute.controller.quarantine.MAX_QUARANTINED", 6)
+    here = scene("old", pods=1)
+    for team, number in (("team-b", 4), ("team-c", 3)):
+        here.world.service("chat", "10.0.1.1", namespace=team)
+        here.world.route("theirs", namespace=team, host=f"{team}.example.com")
+        for each in range(number):
+            here.world.route(f"r{each}", namespace=team, host=f"{team}-{each}.example.com", path="/line")
+    here.settle()
+    assert here.refusals().whole.keys() == {"team-b"}
+    assert len(here.refusals().quarantined) == 6
+    here.world.route("bad", path="/line")
+    here.settle()
+    assert here.refusals().whole.keys() == {"team-b"}
+    assert len(here.refusals().quarantined) == 6
+    assert here.condition("theirs", namespace="team-c").status
+    assert not here.condition("theirs", namespace="team-b").status
+
+
+def test_while_the_balancer_itself_is_another_one_nobody_who_is_served_is_put_aside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be that one's fault what new routes are blamed for."""
+    monkeypatch.setattr("wsroute.controller.quarantine.MAX_OF_NAMESPACE", 3)
+    here = scene("old", pods=1)
+    here.world.service("chat", "10.0.1.1", namespace="team-b")
+    here.world.route("theirs", namespace="team-b", host="b.example.com")
+    here.settle()
+    here.world.balancer(requestHeaders=["X-Team"])
+    for number in range(5):
+        here.world.route(f"new-{number}", namespace="team-b", host=f"b{number}.example.com", path="/line")
+    here.settle()
+    assert not here.refusals().whole
+    assert len(here.quarantined()) == 3
+    assert "team-b/theirs, WebSockets only" in here.pods["p0"].text
+    here.world.route("new-4", namespace="team-b", host="b4.example.com", generation=2)
+    here.world.route("new-3", namespace="team-b", host="b3.example.com", generation=2)
+    here.settle()
+    assert here.condition("theirs", namespace="team-b").status
+    assert here.condition("old").status
+
+
 TEAMS = [TEAM, "team-b", "team-c"]
 
 
