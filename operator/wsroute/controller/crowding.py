@@ -6,6 +6,7 @@ which: that follows from the routes, whatever their endpoints, so that a few byt
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from wsroute.dataplane.ir import RouteRef
@@ -35,25 +36,28 @@ def make_room(
     queues = _largest_first(routes, totals)
     for namespace, queue in queues.items():
         del queue[: counts.get(namespace, 0)]
+    crowds = [(-totals[namespace], namespace) for namespace, queue in queues.items() if queue]
+    heapify(crowds)
     freed = 0.0
-    while freed <= 0 or freed < excess:
-        crowds = [namespace for namespace, queue in queues.items() if queue and totals[namespace] > 0]
-        if not crowds:
-            break
-        namespace = max(crowds, key=lambda each: (totals[each], each))
+    while crowds and (freed <= 0 or freed < excess):
+        _, namespace = crowds[0]
         size = sizes.get(queues[namespace].pop(0), 0.0)
         found[namespace] = found.get(namespace, 0) + 1
         totals[namespace] -= size
         freed += size
+        if queues[namespace] and totals[namespace] > 0:
+            heapreplace(crowds, (-totals[namespace], namespace))
+        else:
+            heappop(crowds)
     return found
 
 
 def _largest_first(routes: Routes, namespaces: Collection[str]) -> dict[str, list[RouteRef]]:
     """The routes of some namespaces."""
     queues: dict[str, list[RouteRef]] = {namespace: [] for namespace in namespaces}
-    for route in sorted(routes, key=lambda each: (-_size(routes[each]), each)):
-        if route.namespace in queues:
-            queues[route.namespace].append(route)
+    own = [route for route in routes if route.namespace in queues]
+    for route in sorted(own, key=lambda each: (-_size(routes[each]), each)):
+        queues[route.namespace].append(route)
     return queues
 
 

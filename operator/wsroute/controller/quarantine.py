@@ -37,7 +37,7 @@ from wsroute.cluster.quarantine import (
     Search,
     clean_words,
 )
-from wsroute.controller.crowding import left_out, make_room
+from wsroute.controller.crowding import make_room
 from wsroute.controller.view import NoRoomError, Refused, View
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RefusalReason, Refuse, RouteRef
@@ -76,7 +76,7 @@ def settle(refusals: Refusals, view: View) -> Settled:
         if following == refusals:
             break
         refusals = following
-    crowded = left_out(refusals.crowded.counts, view.routes) if refusals.crowded is not None else frozenset()
+    crowded = view.crowded(refusals.crowded.counts) if refusals.crowded is not None else frozenset()
     return Settled(refusals, _aim(refusals, view), tuple(dict.fromkeys(blamed)), crowded)
 
 
@@ -150,7 +150,7 @@ def _aside(refusals: Refusals, view: View) -> frozenset[RouteRef]:
     """The routes that are left out without an entry of their own."""
     if not refusals.whole and refusals.crowded is None:
         return frozenset()
-    crowded = left_out(refusals.crowded.counts, view.routes) if refusals.crowded is not None else frozenset()
+    crowded = view.crowded(refusals.crowded.counts) if refusals.crowded is not None else frozenset()
     return crowded | {route for route in view.routes if route.namespace in refusals.whole}
 
 

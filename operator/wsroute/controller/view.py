@@ -1,12 +1,14 @@
 """What ``quarantine`` looks at: what a balancer's routes wish for, what its pods serve, and what they say. Pure."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, Protocol
 
 from wsroute import __version__
+from wsroute.controller.crowding import left_out
 from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.fingerprint import fingerprints
@@ -126,7 +128,18 @@ class View:
 
     def namespace(self, name: str) -> str:
         """A digest of a namespace's routes, empty where there are none."""
-        return _digest(self.identity(route) for route in self.routes if route.namespace == name)
+        return self._namespaces.get(name, "")
+
+    @cached_property
+    def _namespaces(self) -> Mapping[str, str]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for route in self.routes:
+            found[route.namespace].append(self.identity(route))
+        return {name: _digest(identities) for name, identities in found.items()}
+
+    def crowded(self, counts: Mapping[str, int]) -> frozenset[RouteRef]:
+        """The routes that give way where so many of each namespace do. Asked for again and again in a pass."""
+        return self.memo.get(("crowded", self.node.key), (self.node, counts), lambda: left_out(counts, self.routes))
 
     def told(self, version: str) -> Mapping[RouteRef, str] | None:
         """The fingerprints of a version, None when it is not known."""
