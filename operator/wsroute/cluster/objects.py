@@ -78,11 +78,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
-    """A WebSocketBalancer. ``spec`` is None when it does not parse; then ``problems`` says why."""
+    """A WebSocketBalancer. ``spec`` is None when it does not parse; then ``problems`` says why. ``deployment`` is the
+    name of the one that it refers to, as it stands there, whatever the rest."""
 
     meta: Meta
     spec: WebSocketBalancerSpec | None
     problems: tuple[Problem, ...]
+    deployment: str = ""
     status: Mapping[str, Any] = field(compare=False, default_factory=dict)
 
 

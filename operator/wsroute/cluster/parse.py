@@ -81,7 +81,8 @@ def parse_balancer(raw: object, *, standalone: bool = False) -> Balancer | None:
     if isinstance(spec, tuple):
         problems += spec
     usable = None if problems or isinstance(spec, tuple) else spec
-    return Balancer(meta=meta, spec=usable, problems=problems, status=status)
+    deployment = _text(_mapping(_mapping(source.get("spec")).get("deploymentRef")), "name")
+    return Balancer(meta=meta, spec=usable, problems=problems, deployment=deployment, status=status)
 
 
 def parse_service(raw: object) -> Service | None:

@@ -19,11 +19,11 @@ Drivers = Mapping[Key, Balancer]
 
 
 def drivers(balancers: Mapping[Key, Balancer]) -> Drivers:
-    """Who drives which Deployment."""
+    """Who drives which Deployment: also one that is not valid, as a slip in it shall not replace all its pods."""
     found: dict[Key, Balancer] = {}
     for balancer in sorted(balancers.values(), key=lambda each: (each.meta.created, each.meta.key)):
-        if balancer.spec is not None and balancer.spec.deployment_ref is not None:
-            found.setdefault(Key(balancer.meta.key.namespace, balancer.spec.deployment_ref.name), balancer)
+        if balancer.deployment:
+            found.setdefault(Key(balancer.meta.key.namespace, balancer.deployment), balancer)
     return found
 
 

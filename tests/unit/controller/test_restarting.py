@@ -446,6 +446,11 @@ def test_two_balancers_that_name_one_deployment_do_not_fight(planner: Planner) -
     assert not deployed[younger].status
     assert str(deployed[younger].reason) == "DeploymentTaken"
     assert "is that of the WebSocketBalancer shared, which is older" in deployed[younger].message
+    # A slip in the older one changes nothing.
+    planner.world.balancer(listeners=[], deploymentRef={"name": "balancer"}, reload=RELOAD)
+    plans = planner.result().plans
+    assert plans[older].node.spec is None
+    assert plans[younger].restart is None
     # It gets the Deployment when the older one lets go of it.
     planner.world.remove(Kind.BALANCER, older.name, SYSTEM)
     assert planner.result().plans[younger].restart is not None
