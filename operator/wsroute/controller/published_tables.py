@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from wsroute.cluster.objects import ConfigMap
 from wsroute.controller.fitting import Size
-from wsroute.dataplane import shards
+from wsroute.dataplane import names, shards
 from wsroute.dataplane.certificate_table import EVERYTHING
 from wsroute.dataplane.certificates import wildcard_of
 from wsroute.dataplane.ir import RouteRef
@@ -171,9 +171,39 @@ def look(
     if before is None or not old:
         floor = max((part.version for part in parts.values()), default=0)
         return Family(parts, _since({}, {}, parts, changed), floor)
+    before = _renewed(before, parts)
     if not changed and parts.keys() == old.keys():
         return Family(parts, before.since, before.floor)
     return Family(parts, _since(before.since, old, parts, changed), before.floor)
+
+
+def _renewed(before: Family[Item], parts: Mapping[int, Standing[Item]]) -> Family[Item]:
+    """What counts once parts were written again that no pod had yet, as their number is not that of the first one: a
+    pod that has all that is older has them no more than before."""
+    old = before.parts
+    whole = count_of(old[0].known if 0 in old else None)
+    versions = {
+        part.version: parts[index].version
+        for index, part in old.items()
+        if index in parts and part.known is not parts[index].known and count_of(part.known) != whole
+    }
+    if not versions:
+        return before
+    since = {
+        key: entry._replace(version=versions.get(entry.version, entry.version)) for key, entry in before.since.items()
+    }
+    # What was written before we first looked may have said anything before that.
+    floor = max([before.floor, *(now for then, now in versions.items() if then <= before.floor)])
+    return Family(old, since, floor)
+
+
+def count_of(part: ConfigMap | None) -> int:
+    """How many parts a family has, by one of them, as far as that can be read."""
+    annotation = part.annotations.get(names.SHARD_ANNOTATION, "") if part is not None else ""
+    try:
+        return shards.parse_place(annotation).count
+    except ShardError:
+        return 1
 
 
 def _read(kind: Kind[Item], known: ConfigMap, made: Part[Item] | None) -> Standing[Item]:

@@ -33,6 +33,7 @@ from wsroute.controller.published_tables import (
     Part,
     Standing,
     TableView,
+    count_of,
     groups_of,
     look,
     total_size,
@@ -41,7 +42,7 @@ from wsroute.dataplane import names, shards
 from wsroute.dataplane.bundle import digest
 from wsroute.dataplane.certificates import ListenerTls
 from wsroute.dataplane.ir import RouteRef
-from wsroute.dataplane.shards import TABLE_KEY, ShardError, shard_index
+from wsroute.dataplane.shards import TABLE_KEY, shard_index
 from wsroute.dataplane.table import CertificateRecord, EndpointGroup, HostRecord, Table
 from wsroute.graph.changes import changed_names, span
 from wsroute.graph.model import BalancerNode
@@ -227,12 +228,7 @@ def _sizes(table: Table, hosts: tuple[Part[HostRecord], ...], groups: tuple[Part
 
 def _count(kind: Kind[Item], known: Known) -> int:
     """How many parts a family has as it stands, as far as that can be read."""
-    first = known.get((kind.family, 0))
-    annotation = first.annotations.get(names.SHARD_ANNOTATION, "") if first is not None else ""
-    try:
-        return shards.parse_place(annotation).count
-    except ShardError:
-        return 1
+    return count_of(known.get((kind.family, 0)))
 
 
 def _look(kind: Kind[Item], known: Known, memo: _FamilyMemo[Item]) -> Family[Item]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -139,6 +140,33 @@ def test_a_group_that_stands_in_parts_of_two_numbers_is_written_once() -> None:
         for write in stopped:
             store.put(write)
         assert [write.wanted.key.name for write in first] == ["shared-table-e0"]
+        settle(store, before, after)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_parts_that_are_written_again_before_they_count_are_not_taken_for_served(restarts: bool) -> None:
+    """As by the next leader, where the one before came to its end while it made more parts."""
+    routes = [RouteRef("team-a", f"route-{number}") for number in range(20)]
+    before = table(*(host(record(route=route), name=f"{route.name}.example.com") for route in routes))
+    after = table(*(host(record("/new", route=route), name=f"{route.name}.example.com") for route in routes))
+    store = Store()
+    with patch.object(planning, "PART_BYTES", 64 * 1024):
+        settle(store, EMPTY, before)
+    with patch.object(planning, "PART_BYTES", 2_000):
+        stopped, _ = store.plan(after).hosts
+        for write in stopped:
+            store.put(write)
+        if restarts:
+            store.memo = TableMemo()
+        for write in stopped:
+            store.plan(after)
+            store.put(write)
+        view = store.plan(after).view
+        assert view is not None
+        found = [view.since(route) for route in routes]
+        assert None in found
+        assert any(found)
+        assert all(since is None or since > store.said() for since in found)
         settle(store, before, after)
 
 
