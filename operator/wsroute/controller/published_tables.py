@@ -182,7 +182,7 @@ def _renewed(before: Family[Item], parts: Mapping[int, Standing[Item]]) -> Famil
     pod that has all that is older has them no more than before."""
     old = before.parts
     whole = count_of(old[0].known if 0 in old else None)
-    versions = {
+    versions: dict[int, int] = {
         part.version: parts[index].version
         for index, part in old.items()
         if index in parts and part.known is not parts[index].known and count_of(part.known) != whole
