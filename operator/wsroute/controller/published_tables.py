@@ -152,6 +152,13 @@ class Family(Generic[Item]):
     since: Mapping[Any, Since]
     floor: int
 
+    @property
+    def newest(self) -> int:
+        """The newest resourceVersion of its parts, 0 without any. One that was left over and is emptied does not count:
+        pods have forgotten it, and don't tell of that."""
+        count = count_of(self.parts[0].known if 0 in self.parts else None)
+        return max((part.version for index, part in self.parts.items() if index < count or part.text), default=0)
+
 
 def look(
     kind: Kind[Item], known: Mapping[int, ConfigMap], before: Family[Item] | None, *, made: Sequence[Part[Item]]
@@ -301,6 +308,7 @@ class TableView:
         self._groups = _told_since(groups)
         self._named = _told_since(certificates)
         self._floor = max(1, hosts.floor, groups.floor, certificates.floor)
+        self._reachable = max(1, hosts.newest, groups.newest, certificates.newest)
         self._names = {
             (each.name, listener) for items, _ in certificate_parts for each in items for listener in each.listeners
         }
@@ -323,12 +331,13 @@ class TableView:
         if any(standing is None or standing.items != items for items, standing in self._certificate_parts):
             return None
         versions = [since.version for (_, listener), since in self._certificates.since.items() if listener == _FILES]
-        return max([self._floor, *versions])
+        return min(self._reachable, max([self._floor, *versions]))
 
     def since(self, route: RouteRef) -> int | None:
         """A pod that has the table of this resourceVersion serves a route as it is wanted; None while that is not
         published. Which endpoints a group has does not count, nor which certificate a host."""
-        return self._routes.get(route, self._floor)
+        since = self._routes.get(route, self._floor)
+        return None if since is None else min(self._reachable, since)
 
     def listeners(self, route: RouteRef) -> frozenset[str]:
         """Those on which a route is wanted."""
