@@ -3,6 +3,7 @@
 ``pytest tests/golden --regen`` writes the files anew; read the difference before you commit it.
 """
 
+import re
 import runpy
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def put_certificates(configuration: Configuration | None, folder: Path) -> None:
         for served in listener.tls.certificates if listener.tls is not None else ():
             pair = Authority().issue(*served.names, key=rsa_key() if served.key_type == "RSA" else None)
             (folder / f"{served.file}.pem").write_bytes(pair.certificate().pem)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_no_map_copies_the_first_line_of_every_request(case: Path) -> None:
+    """The copy lives as long as the socket, and clients put tokens of thousands of characters there."""
+    maps = re.findall(r"(?m)^ *map +(.*) +\$\w+ \{", (case / "nginx.conf").read_text(encoding="utf-8"))
+    assert maps or case.name == "bootstrap"
+    assert [looks_at for looks_at in maps if re.search(r"\$(request|request_uri|args|query_string)\b", looks_at)] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

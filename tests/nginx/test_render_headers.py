@@ -68,10 +68,14 @@ async def test_forwarding_headers_of_strangers_are_replaced() -> None:
     [
         ("/ws", "CHAT.example.com:8080", "CHAT.example.com:8080"),
         ("/ws", f"{HOST}.", f"{HOST}."),
+        ("/ws", f"{HOST}.:8080", f"{HOST}.:8080"),
         (f"http://{HOST}/ws", HOST, HOST),
+        (f"http://{HOST.upper()}./ws", f"{HOST}:8080", f"{HOST}:8080"),
         (f" http://{HOST}:81/ws", "admin.example.com", HOST),
         (f"http://{HOST}/ws", "admin.example.com", HOST),
         (f"http://{HOST}/ws", f"{HOST}.example.org", HOST),
+        (f"http://{HOST}/ws", f"example.org.{HOST}", HOST),
+        (f"http://{HOST}/ws", HOST.replace(".", "-"), HOST),
     ],
 )
 async def test_an_endpoint_is_told_the_host_by_which_its_route_was_found(target: str, host: str, told: str) -> None:
