@@ -44,7 +44,7 @@ async def test_nginx_s_master_is_killed(stack: Stack) -> None:
                 raise AssertionError(repr(error)) from error
             assert answer.status == 101
 
-        await eventually(serves, within=10)
+        await eventually(serves, within=2)
         print(f"a handshake {asyncio.get_running_loop().time() - killed:.1f} s after the kill")
         await eventually(new_master, within=10)
         await serves()

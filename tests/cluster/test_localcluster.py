@@ -122,7 +122,7 @@ def wait_for_service(cluster: api.Cluster) -> None:
 def test_a_healthy_cluster_is_left_alone(smoke: api.Cluster) -> None:
     watch = Stopwatch()
     assert api.up(NAME) == smoke
-    assert watch.seconds < 2
+    assert not watch.is_over(2)
     assert api.is_up(NAME)
     assert NAME in api.names()
     assert json.loads(smoke.kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"].startswith("v1.")
@@ -208,7 +208,7 @@ def test_connections_are_cheap(web: api.Cluster) -> None:
     watch = Stopwatch()
     for _ in range(500):
         web.open_connection(address, 8080).close()
-    assert watch.seconds / 500 < 0.005
+    assert not watch.is_over(500 * 0.005)
 
 
 def test_a_program_that_dies_is_started_again(web: api.Cluster) -> None:
@@ -245,7 +245,7 @@ def test_nothing_is_left_of_a_crash_or_of_a_stop(web: api.Cluster) -> None:
 
     watch = Stopwatch()
     again.down()
-    assert watch.seconds < 10
+    assert not watch.is_over(10)
     assert not alive(second.init)
     assert not lifecycle.leftovers(again.paths)
     assert cgroups.leftovers(again.paths.namespace_prefix) == []

@@ -17,7 +17,7 @@ from tests.support.balancer_pod import BalancerPod, balancer_pod, connected, ope
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.fake_table import pushes
-from tests.support.handshake import echo, handshake
+from tests.support.handshake import GOES_ON, echo, handshake
 from tests.support.ports import free_ports
 from tests.support.published import NAMESPACE, Published, running_agent
 from tests.support.table_parts import part, publish, split
@@ -90,7 +90,7 @@ def to(*backends: Backend, hosts: tuple[str, ...] = (HOST,)) -> Table:
 
 async def status(port: int, host: str = HOST) -> int:
     """What a handshake is answered with."""
-    return (await handshake(connected(port), host=host, path="/ws")).status
+    return (await handshake(connected(port), host=host, path="/ws", within=GOES_ON)).status
 
 
 @asynccontextmanager

@@ -16,6 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 DEADLINE = 60.0
 """Seconds after which somebody is taken to be silent for ever; no promise."""
 
+GOES_ON = 10.0
+"""Seconds for a handshake of a prober. Faults are held for longer: an answer when all is over is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -49,9 +52,10 @@ async def handshake(
     path: str,
     headers: Mapping[str, str | None] | None = None,
     method: str = "GET",
+    within: float = DEADLINE,
 ) -> Answer:
     """Ask for a WebSocket (RFC 6455, section 4.1) over a connected socket; the connection is closed afterwards. Headers
-    that are None are left out."""
+    that are None are left out. TimeoutError when there is no whole answer within so many seconds."""
     asked: dict[str, str | None] = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -59,13 +63,13 @@ async def handshake(
         "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
         **(headers or {}),
     }
-    return await _exchange(sock, _request(host, path, asked, method), has_body=method != "HEAD")
+    return await _exchange(sock, _request(host, path, asked, method), has_body=method != "HEAD", within=within)
 
 
-async def _exchange(sock: socket.socket, request: bytes, *, has_body: bool = True) -> Answer:
+async def _exchange(sock: socket.socket, request: bytes, *, has_body: bool = True, within: float = DEADLINE) -> Answer:
     reader, writer = await asyncio.open_connection(sock=sock)
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             status_line, *lines = head.decode("latin-1").split("\r\n")

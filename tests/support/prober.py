@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tests.support.handshake import GOES_ON
 from tests.support.stack import BalancerPod, Stack
 
 PAUSE = 0.01
@@ -25,7 +26,7 @@ class Prober:
         """Probe until ``stopped``."""
         while not self.stopped.is_set():
             for pod in pods:
-                answer = await self.stack.handshake(pod, host=self.host)
+                answer = await self.stack.handshake(pod, host=self.host, within=GOES_ON)
                 self.total += 1
                 if answer.status != 101:
                     self.wrong.append(f"{pod.name}: {answer.status} {answer.reason}")

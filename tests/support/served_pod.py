@@ -16,7 +16,7 @@ from tests.support.balancer_pod import BalancerPod, connected
 from tests.support.configurations import HOST, configuration
 from tests.support.dynamic import shell_of
 from tests.support.fake_cluster import FakeCluster
-from tests.support.handshake import handshake
+from tests.support.handshake import GOES_ON, handshake
 from tests.support.published import POD, Published
 from tests.support.table_parts import publish
 from tests.support.waiting import until_async
@@ -131,7 +131,7 @@ class ServedPod:
     async def status(self) -> int:
         """What a handshake is answered with; 0 without an answer."""
         try:
-            return (await handshake(connected(self.port), host=HOST, path="/ws")).status
+            return (await handshake(connected(self.port), host=HOST, path="/ws", within=GOES_ON)).status
         except (OSError, EOFError):
             return 0
 

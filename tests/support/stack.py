@@ -28,14 +28,18 @@ class NotYetError(AssertionError):
 
 
 async def eventually(look: Callable[[], Awaitable[T]], *, within: float = DEADLINE, every: float = 0.05) -> T:
-    """Call ``look`` until it raises no AssertionError, and return what it returned."""
+    """Call ``look`` until it raises no AssertionError, and return what it returned; in time, or NotYetError."""
     watch = Stopwatch()
     while True:
         try:
-            return await look()
+            found = await look()
         except AssertionError as error:
             if watch.is_over(within):
                 raise NotYetError(f"not within {watch.elapsed:.1f} s: {error}") from error
+        else:
+            if watch.is_over(within):
+                raise NotYetError(f"only after {watch.elapsed:.1f} s")
+            return found
         await asyncio.sleep(every)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import waiting
+from tests.support.stack import NotYetError, eventually
 from tests.support.waiting import PATIENCE, Stopwatch, until, until_async, wait_until
 
 
@@ -35,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 def test_only_the_seconds_in_which_nobody_waited_for_a_processor_count(machine: Machine) -> None:
     watch = Stopwatch()
     machine.go_by(4.0, starved=1.0)
-    assert (watch.elapsed, watch.starved, watch.seconds) == (4.0, 1.0, 3.0)
+    assert (watch.elapsed, watch.starved) == (4.0, 1.0)
     assert not watch.is_over(3.5)
     assert watch.is_over(2.5)
 
@@ -56,7 +57,7 @@ def test_where_the_kernel_does_not_tell_all_seconds_count(machine: Machine, cont
         machine.pressure.write_text(content)
     watch = Stopwatch()
     machine.now += 2.0
-    assert (watch.elapsed, watch.seconds) == (2.0, 2.0)
+    assert (watch.elapsed, watch.starved) == (2.0, 0.0)
 
 
 async def test_what_does_not_come_is_named() -> None:
@@ -70,3 +71,16 @@ async def test_what_does_not_come_is_named() -> None:
         await until_async(never, seconds=0.001, what="for a thing")
     with pytest.raises(AssertionError, match="in vain: a thing"):
         wait_until(lambda: False, "a thing", seconds=0.001)
+
+
+async def test_what_comes_too_late_does_not_count(machine: Machine) -> None:
+    async def late() -> bool:
+        machine.go_by(9.0, starved=1.0)
+        return True
+
+    assert await until_async(late, seconds=8.0) == 9.0
+    with pytest.raises(AssertionError, match=r"waited 9\.0 s in vain for a thing"):
+        await until_async(late, seconds=7.5, what="for a thing")
+    with pytest.raises(NotYetError, match=r"only after 9\.0 s"):
+        await eventually(late, within=7.5)
+    assert await eventually(late, within=8.0)
