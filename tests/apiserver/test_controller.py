@@ -9,6 +9,7 @@ from tests.support.waiting import until
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.feed import Change
 from wsroute.dataplane import names
+from wsroute.kube.leader import Timing
 from wsroute.kube.port import BALANCERS, CONFIG_MAPS, ENDPOINT_SLICES, PODS, ROUTES
 
 
@@ -183,7 +184,9 @@ async def test_only_the_leader_writes_and_when_it_is_killed_the_next_one_goes_on
             leader.kill()
             for number in range(10, 20):
                 await world.route(f"route-{number}", path=f"/a{number}")
-            await until(lambda: second._elector.leading, seconds=40)
+            await until(
+                lambda: second._elector.leading, seconds=Timing().lease + Timing().retry, what="for the next leader"
+            )
             for number in range(20):
                 await world.until_programmed(f"route-{number}")
             text = await world.text()
