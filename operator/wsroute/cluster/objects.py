@@ -107,7 +107,6 @@ class Service:
 
     meta: Meta
     type: str
-    headless: bool
     has_selector: bool
     ports: tuple[ServicePort, ...]
     addresses: tuple[str, ...]

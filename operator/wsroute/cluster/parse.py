@@ -100,7 +100,6 @@ def parse_service(raw: object) -> Service | None:
     return Service(
         meta=meta,
         type=kind,
-        headless=spec.get("clusterIP") == "None",
         has_selector=bool(_mapping(spec.get("selector"))),
         ports=tuple(_service_ports(spec)),
         addresses=tuple(address for address in addresses if address),

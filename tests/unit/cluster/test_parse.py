@@ -194,7 +194,7 @@ def test_services() -> None:
         )
     )
     assert found is not None
-    assert (found.type, found.headless, found.has_selector) == ("ClusterIP", True, False)
+    assert (found.type, found.has_selector) == ("ClusterIP", False)
     assert found.addresses == ("203.0.113.1", "lb.example.com")
     assert found.cluster_ips == ()
 
