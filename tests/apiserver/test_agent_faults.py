@@ -45,16 +45,25 @@ async def test_every_fault_is_survived(
     apiserver: ApiServer, client: KubeClient, namespace: str, backend: Backend, other: Backend, groups: tuple[str, ...]
 ) -> None:
     # Each has an agent, a nginx, a proxy and a namespace of its own; they wait beside one another.
+    turn = asyncio.Lock()
     async with asyncio.TaskGroup() as tasks:
         for group in groups:
             for number, fault in enumerate(FAULTS[group]):
                 name = f"{namespace}-{group}-{number}"
-                tasks.create_task(_survive(apiserver, client, fault, name, backend, other), name=repr(fault))
+                one = _survive(apiserver, client, fault, name, backend, other, turn)
+                tasks.create_task(one, name=repr(fault))
 
 
 async def _survive(
-    apiserver: ApiServer, client: KubeClient, fault: Fault | Away, namespace: str, backend: Backend, other: Backend
+    apiserver: ApiServer,
+    client: KubeClient,
+    fault: Fault | Away,
+    namespace: str,
+    backend: Backend,
+    other: Backend,
+    turn: asyncio.Lock,
 ) -> None:
+    """The fault ends when it is its ``turn``: how soon edits are live is for one agent that comes back at a time."""
     async with AsyncExitStack() as exits:
         own = await exits.enter_async_context(served(client, namespace))
         proxy = await exits.enter_async_context(apiserver.proxy())
@@ -68,10 +77,12 @@ async def _survive(
             async with injected(proxy, fault):
                 await own.table(to(other))
                 await asyncio.sleep(HOLD)
+                await turn.acquire()
                 await echo(held, f"during {fault}")
             await own.table(to(backend, hosts=(HOST, "after.example.com")))
             seconds = await own.until_live(to(backend, hosts=(HOST, "after.example.com")), within=SOON)
             print(f"{fault}: live after {seconds:.1f} s")
+            turn.release()
             await own.until_told(within=2 * SOON)
             await echo(held, f"after {fault}")
         assert set(answers) == {101}, fault
