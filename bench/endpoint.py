@@ -1,7 +1,7 @@
 """An endpoint for benchmarks on a cluster: a program of which pods run the text, as `python3 -c`.
 
 It upgrades each handshake on the spot, says in its answer which pod it is, and sends messages back as they came. A
-handshake with the chat's server takes ten times as long of a processor that also carries what is measured.
+handshake with the chat's server takes four times as long of a processor that also carries what is measured.
 """
 
 import asyncio

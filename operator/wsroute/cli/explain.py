@@ -17,7 +17,7 @@ from wsroute.api.balancer import WebSocketBalancerSpec
 from wsroute.cli.balancer import View, ViewError, read_view
 from wsroute.cli.kubectl import Kubectl, KubectlError
 from wsroute.cli.routes import BAD, GOOD, duration, troubles
-from wsroute.cli.terminal import printable
+from wsroute.cli.terminal import complain, printable
 from wsroute.dataplane.choice import Live, choose
 from wsroute.dataplane.router import Buckets, Forwarded, Found, Refused, Request, decide, find, find_server
 from wsroute.dataplane.shell import build_shell
@@ -66,7 +66,7 @@ def explain(
         view = asyncio.run(read_view(kubectl, namespace=namespace, name=balancer, pod=pod, sockets=False))
         told = answer(view, to_request(question, view))
     except (ViewError, KubectlError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        complain(error)
         return BAD
     if as_json:
         print(json.dumps(told, indent=2))

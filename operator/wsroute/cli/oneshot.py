@@ -1,12 +1,11 @@
 """``wsroute check`` and ``wsroute render``: manifests in, problems or nginx.conf out."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from wsroute.cli.manifests import ManifestError, read_paths
 from wsroute.cli.offline import Outcome, evaluate
-from wsroute.cli.terminal import printable
+from wsroute.cli.terminal import complain, printable
 from wsroute.nginx.paths import POD_OPTIONS, POD_PATHS
 from wsroute.nginx.render import render as render_configuration
 
@@ -18,7 +17,7 @@ def check(paths: Sequence[Path]) -> int:
     try:
         outcome = evaluate(read_paths(paths))
     except ManifestError as error:
-        print(printable(str(error)), file=sys.stderr)
+        complain(error)
         return UNUSABLE
     for finding in outcome.findings:
         print(printable(str(finding)))
@@ -31,10 +30,10 @@ def render(paths: Sequence[Path]) -> int:
         outcome = evaluate(read_paths(paths))
         configuration = outcome.configuration(ipv6=True)
     except ManifestError as error:
-        print(printable(str(error)), file=sys.stderr)
+        complain(error)
         return UNUSABLE
     for finding in outcome.findings:
-        print(printable(str(finding)), file=sys.stderr)
+        complain(finding)
     print(render_configuration(configuration, POD_PATHS, options=POD_OPTIONS).text, end="")
     return _code(outcome)
 

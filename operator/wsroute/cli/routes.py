@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from wsroute.cli.balancer import Pod, View, ViewError, read_view
 from wsroute.cli.kubectl import Kubectl, KubectlError
-from wsroute.cli.terminal import printable
+from wsroute.cli.terminal import complain, printable
 from wsroute.dataplane.differences import differences
 from wsroute.dataplane.ir import PathMatch, Refuse
 from wsroute.dataplane.served import Served, read_table
@@ -69,7 +69,7 @@ def _show(
             read_view(kubectl, namespace=asked.namespace, name=asked.balancer, pod=asked.pod, sockets=sockets)
         )
     except (ViewError, KubectlError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        complain(error)
         return BAD
     if as_json:
         print(json.dumps(to_json(view, asked), indent=2))

@@ -23,7 +23,7 @@ from typing import Final
 from wsroute.balancer.applier import Applier, start_script
 from wsroute.cli.folder import FolderState, take
 from wsroute.cli.manifests import ManifestError, folder_of_manifests, manifest_files, read_file
-from wsroute.cli.terminal import printable
+from wsroute.cli.terminal import complain, printable
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.memo import RenderMemo
@@ -48,7 +48,7 @@ def main(folder: Path, *, nginx: str | None) -> int:
         with tempfile.TemporaryDirectory(prefix="wsroute-") as scratch:
             asyncio.run(_run(place, Place(Path(scratch), binary)))
     except (ManifestError, StandaloneError) as error:
-        print(printable(str(error)), file=sys.stderr)
+        complain(error)
         return 2
     return 0
 
