@@ -54,19 +54,27 @@ async def test_the_routes_and_the_sockets_of_the_running_pods(stack: Stack, plug
     await stack.condition("chat", "Ready")
     pods = await stack.balancer_pods()
     backends = {pod["status"]["podIP"] for pod in await stack.pods_of("chat")}
+
+    async def route_is_told() -> Any:
+        found = await as_json(plugin, "routes", install.BALANCER, "-n", install.NAMESPACE, "--host", host)
+        assert [(each["name"], each["published"], each["differences"]) for each in found["pods"]] == [
+            (pod.name, True, []) for pod in pods
+        ]
+        [told] = found["routes"]
+        assert (told["route"], told["host"], told["path"], told["idle"]) == (route, host, "/echo", 1_800_000)
+        [target] = told["targets"]
+        assert {each["address"].partition(":")[0] for each in target["endpoints"]} == backends
+        return told
+
+    # Both chat servers have to be served before the first socket is opened, or all of them go to the one.
+    await eventually(route_is_told, every=0.5)
     async with AsyncExitStack() as exits:
         for pod in pods * 3:
             await exits.enter_async_context(stack.socket(pod, host=host))
 
         async def all_are_told() -> None:
-            found = await as_json(plugin, "routes", install.BALANCER, "-n", install.NAMESPACE, "--host", host)
-            assert [(each["name"], each["published"], each["differences"]) for each in found["pods"]] == [
-                (pod.name, True, []) for pod in pods
-            ]
-            [told] = found["routes"]
-            assert (told["route"], told["host"], told["path"], told["idle"]) == (route, host, "/echo", 1_800_000)
+            told = await route_is_told()
             [target] = told["targets"]
-            assert {each["address"].partition(":")[0] for each in target["endpoints"]} == backends
             held = [sum(each["sockets"].get(pod.name, 0) for each in target["endpoints"]) for pod in pods]
             assert held == [3] * len(pods)
             assert told["routeSockets"] == 3 * len(pods)

@@ -154,10 +154,8 @@ class Family(Generic[Item]):
 
     @property
     def newest(self) -> int:
-        """The newest resourceVersion of its parts, 0 without any. One that was left over and is emptied does not count:
-        pods have forgotten it, and don't tell of that."""
-        count = count_of(self.parts[0].known if 0 in self.parts else None)
-        return max((part.version for index, part in self.parts.items() if index < count or part.text), default=0)
+        """The newest resourceVersion of its parts that pods tell of, 0 without any."""
+        return _newest(self.parts)
 
 
 def look(
@@ -176,12 +174,21 @@ def look(
             standing = replace(standing, known=config_map)
         parts[index] = standing
     if before is None or not old:
-        floor = max((part.version for part in parts.values()), default=0)
-        return Family(parts, _since({}, {}, parts, changed), floor)
+        return Family(parts, _since({}, {}, parts, changed), _newest(parts))
     before = _renewed(before, parts)
     if not changed and parts.keys() == old.keys():
         return Family(parts, before.since, before.floor)
     return Family(parts, _since(before.since, old, parts, changed), before.floor)
+
+
+def _newest(parts: Mapping[int, Standing[Item]]) -> int:
+    return max((part.version for part in _counting(parts).values()), default=0)
+
+
+def _counting(parts: Mapping[int, Standing[Item]]) -> Mapping[int, Standing[Item]]:
+    """Without those that were left over and are emptied: pods have forgotten them, and don't tell of that."""
+    count = count_of(parts[0].known if 0 in parts else None)
+    return {index: part for index, part in parts.items() if index < count or part.text}
 
 
 def _renewed(before: Family[Item], parts: Mapping[int, Standing[Item]]) -> Family[Item]:
@@ -189,10 +196,11 @@ def _renewed(before: Family[Item], parts: Mapping[int, Standing[Item]]) -> Famil
     pod that has all that is older has them no more than before."""
     old = before.parts
     whole = count_of(old[0].known if 0 in old else None)
+    counting = _counting(parts)
     versions: dict[int, int] = {
-        part.version: parts[index].version
-        for index, part in old.items()
-        if index in parts and part.known is not parts[index].known and count_of(part.known) != whole
+        part.version: counting[index].version
+        for index, part in _counting(old).items()
+        if index in counting and part.known is not counting[index].known and count_of(part.known) != whole
     }
     if not versions:
         return before
@@ -259,12 +267,13 @@ def _lost(
     """What parts do not tell any more, and since which version; None where a hand has deleted the part: what that told
     is told anew."""
     lost: dict[Any, int | None] = {}
+    newest = _newest(parts)
     for index, part in old.items():
         now = parts.get(index)
         if now is None:
             lost |= dict.fromkeys(part.told)
         elif index in changed:
-            lost |= dict.fromkeys(part.told.keys() - now.told.keys(), now.version)
+            lost |= dict.fromkeys(part.told.keys() - now.told.keys(), min(now.version, newest))
     return lost
 
 

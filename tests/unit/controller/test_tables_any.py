@@ -176,6 +176,39 @@ def test_parts_that_are_written_again_before_they_count_are_not_taken_for_served
         settle(store, before, after)
 
 
+@pytest.mark.parametrize("restarts", ["never", "before fewer parts", "before the last is emptied", "after fewer parts"])
+@pytest.mark.parametrize("then", [300, 2_000])
+def test_parts_that_are_left_over_tell_nothing_new_of_a_route(restarts: str, then: int) -> None:
+    """They are emptied last, which no pod tells of; nothing that is written later may ask pods for that."""
+    route = RouteRef("team-a", "one")
+    many = table(*(host(record(route=route), name=f"{number}.example.com") for number in range(20)))
+    few = table(host(record(route=route), name="one.example.com"))
+    other = table(*few.hosts, host(record("/other", route=RouteRef("team-b", "new")), name="new.example.com"))
+    store = Store()
+
+    def settle_at(size: int, before: Table, after: Table) -> int:
+        with patch.object(planning, "PART_BYTES", size):
+            return settle(store, before, after)[route]
+
+    settle_at(300, EMPTY, many)
+    if restarts == "before fewer parts":
+        store.memo = TableMemo()
+    with patch.object(planning, "PART_BYTES", 64 * 1024):
+        *writes, last = [write for stage in write_stages(store.plan(few)) for write in stage]
+        for write in writes:
+            store.put(write)
+            if restarts != "before the last is emptied":
+                store.plan(few)
+    store.memo = TableMemo() if restarts == "before the last is emptied" else store.memo
+    settled = settle_at(64 * 1024, many, few)
+    assert store.maps[last.wanted.key].data[TABLE_KEY] == ""
+    if restarts == "after fewer parts":
+        store.memo = TableMemo()
+        settled = settle_at(64 * 1024, few, few)
+    assert settle_at(then, few, other) == settled
+    assert settle_at(then, other, few) == settled
+
+
 def write_stages(planned: Tables) -> list[tuple[Write, ...]]:
     return [*planned.endpoints, *planned.hosts, planned.emptied]
 
