@@ -142,13 +142,22 @@ def table(sockets: bool, folder: Path) -> None:
     sys.exit(run(folder, sockets=sockets))
 
 
-def of_a_balancer(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of the commands that read a balancer's pods."""
+def of_a_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the commands that run kubectl."""
     for decorate in (
         click.option("--kubeconfig", default=None, help="The file that kubectl is to use."),
         click.option("--context", default=None, help="The context in it."),
         click.option("--as", "user", default=None, help="Do it as this user."),
         click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def of_a_balancer(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of the commands that read a balancer's pods."""
+    for decorate in (
+        of_a_cluster,
         click.option("--pod", default=None, help="This pod only."),
         click.option("-n", "--namespace", default=None, help="The balancer's; without it all are searched."),
         click.argument("balancer", required=False),
@@ -242,6 +251,32 @@ def explain(
     kubectl = _kubectl(context, kubeconfig, user)
     where = {"namespace": namespace, "balancer": balancer, "pod": pod}
     sys.exit(run(kubectl, question, **where, as_json=output == "json"))
+
+
+@main.command()
+@FILES
+@click.option("--delete", is_flag=True, help="What deleting the objects of the files would do.")
+@click.option("--server-side", is_flag=True, help="Apply them as `kubectl apply --server-side` does.")
+@of_a_cluster
+def plan(
+    files: tuple[Path, ...],
+    delete: bool,
+    server_side: bool,
+    output: str,
+    context: str | None,
+    kubeconfig: str | None,
+    user: str | None,
+) -> None:
+    """Print what applying manifests (files, folders, or - for the standard input) would do to the routes, the
+    balancers and the open sockets of a cluster. Nothing is changed: the API server is asked with a dry run.
+
+    Exit code 0: nobody is harmed. 1: something is refused, a route would have problems, another one would lose what it
+    serves, or open sockets would be closed. 2: it can't be told.
+    """
+    from wsroute.cli.plan import plan as run
+
+    kubectl = _kubectl(context, kubeconfig, user)
+    sys.exit(run(kubectl, files, delete=delete, server_side=server_side, as_json=output == "json"))
 
 
 @main.command()

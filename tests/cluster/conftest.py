@@ -10,10 +10,12 @@ With ``CLUSTER=current`` it is the one that KUBECONFIG names; tests that are abo
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from localcluster import api, install
+from tests.support.plugin import Plugin, install_plugin
 from tests.support.stack import Stack, to_json
 from wsroute.kube.client import KubeClient
 
@@ -105,3 +107,9 @@ async def stack(installed: api.CurrentCluster, data_plane: str, images: Mapping[
     finally:
         await client.close()
         installed.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def plugin(installed: api.CurrentCluster, tmp_path: Path) -> Plugin:
+    """`kubectl wsroute` on the cluster."""
+    return install_plugin(installed, tmp_path)

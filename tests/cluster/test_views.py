@@ -1,43 +1,12 @@
 """`kubectl wsroute`: what the pods of the shared balancer serve, read by the real commands."""
 
-import asyncio
 import json
-import os
-import sys
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from localcluster import api, install
+from localcluster import install
+from tests.support.plugin import Plugin
 from tests.support.stack import Stack, eventually
-
-Plugin = Callable[..., Awaitable[tuple[int, str, str]]]
-
-
-@pytest.fixture
-def plugin(installed: api.CurrentCluster, tmp_path: Path) -> Plugin:
-    """Runs `kubectl wsroute` as a user does who has installed wsroute; gives exit code, output and messages."""
-    script = tmp_path / "kubectl-wsroute"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m wsroute "$@"\n')
-    script.chmod(0o755)
-    path = f"{tmp_path}:{Path(installed.program).parent}:{os.environ['PATH']}"
-    environment = {**installed.environment(), "PATH": path, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-    async def run(*arguments: str) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *("kubectl", "wsroute", *arguments),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(), errors.decode()
-
-    return run
 
 
 async def as_json(plugin: Plugin, *arguments: str) -> Any:

@@ -21,6 +21,12 @@ class KubectlError(Exception):
         self.words = words
 
     @property
+    def sentence(self) -> str:
+        """All that kubectl said, on one line, without its warnings."""
+        lines = [line for line in self.words.splitlines() if not line.startswith("Warning:")]
+        return " ".join(" ".join(lines).split()) or str(self)
+
+    @property
     def forbidden(self) -> bool:
         """Whether the user lacks a right."""
         return "(Forbidden)" in self.words or " is forbidden: " in self.words
@@ -42,23 +48,23 @@ class Kubectl:
 
     options: Sequence[str] = ()
 
-    async def json(self, *arguments: str) -> Any:
-        """A command's output as JSON. Raises KubectlError."""
-        output = await self.run(*arguments, "-o", "json")
+    async def json(self, *arguments: str, text: str | None = None) -> Any:
+        """A command's output as JSON; ``text`` is its standard input. Raises KubectlError."""
+        output = await self.run(*arguments, "-o", "json", text=text)
         try:
             return json.loads(output)
         except ValueError:
             raise KubectlError(f"kubectl {arguments[0]} gives no JSON.") from None
 
-    async def run(self, *arguments: str) -> str:
-        """A command's output. Raises KubectlError."""
+    async def run(self, *arguments: str, text: str | None = None) -> str:
+        """A command's output; ``text`` is its standard input. Raises KubectlError."""
         program = os.environ.get("KUBECTL", "kubectl")
         try:
             process = await asyncio.create_subprocess_exec(
                 program,
                 *self.options,
                 *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.DEVNULL if text is None else asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
             )
@@ -68,7 +74,7 @@ class Kubectl:
             ) from None
         try:
             async with asyncio.timeout(TIMEOUT):
-                output, errors = await process.communicate()
+                output, errors = await process.communicate(None if text is None else text.encode())
         except TimeoutError:
             process.kill()
             await process.wait()

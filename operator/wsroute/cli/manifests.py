@@ -1,10 +1,11 @@
 """Manifests in files: found, read, checked for shape, and made into the objects that an API server would have made.
 
-Only the functions that take a Path touch the disk; the rest is pure.
+Only the functions that take a Path, or read the standard input, touch the disk; the rest is pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,15 +14,23 @@ import yaml
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 SIZE_LIMIT: Final = 16 * 1024 * 1024
 
-KINDS: Final = {
-    ("wsroute.dev/v1alpha1", "WebSocketRoute"),
-    ("wsroute.dev/v1alpha1", "WebSocketBalancer"),
-    ("v1", "Service"),
-    ("v1", "Namespace"),
-    ("v1", "ConfigMap"),
-    ("discovery.k8s.io/v1", "EndpointSlice"),
-}
+ApiKind = tuple[str, str]
+"""An apiVersion, and a kind."""
+
+KINDS: Final[frozenset[ApiKind]] = frozenset(
+    {
+        ("wsroute.dev/v1alpha1", "WebSocketRoute"),
+        ("wsroute.dev/v1alpha1", "WebSocketBalancer"),
+        ("v1", "Service"),
+        ("v1", "Namespace"),
+        ("v1", "ConfigMap"),
+        ("discovery.k8s.io/v1", "EndpointSlice"),
+    }
+)
 """What the offline commands understand; other kinds in the same files are somebody else's business."""
+
+STANDARD_INPUT: Final = Path("-")
+"""Stands for a file."""
 
 # The loader in C is ten times as fast; the other one is there where PyYAML was built without it.
 _Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,10 +42,11 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One object and the file that it stands in."""
+    """One object and the file that it stands in: as an API server would have it, and as it was ``written``."""
 
     source: str
     body: dict[str, Any]
+    written: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -45,7 +55,7 @@ class Manifest:
         return f"{self.body['kind']} {meta.get('namespace', '')}/{meta['name']}".replace(" /", " ")
 
 
-def parse_file(source: str, text: str) -> tuple[Manifest, ...]:
+def parse_file(source: str, text: str, *, kinds: Collection[ApiKind] = KINDS) -> tuple[Manifest, ...]:
     """Read the documents of one file. Raises ManifestError; documents of other kinds are left out."""
     try:
         documents = list(yaml.load_all(text, Loader=_Loader))
@@ -58,7 +68,7 @@ def parse_file(source: str, text: str) -> tuple[Manifest, ...]:
     manifests = []
     for number, document in enumerate(documents, start=1):
         for body in _objects(document):
-            manifest = _manifest(source, number, body)
+            manifest = _manifest(source, number, body, kinds)
             if manifest is not None:
                 manifests.append(manifest)
     return tuple(manifests)
@@ -77,17 +87,17 @@ def _objects(document: Any) -> Iterable[Any]:
     return (document,)
 
 
-def _manifest(source: str, number: int, body: Any) -> Manifest | None:
+def _manifest(source: str, number: int, body: Any, kinds: Collection[ApiKind]) -> Manifest | None:
     where = f"{source}, document {number}"
     if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
         raise ManifestError(f"{where}: this is not a Kubernetes object; it needs apiVersion, kind and metadata.")
-    if (body.get("apiVersion"), body["kind"]) not in KINDS:
+    if (body.get("apiVersion"), body["kind"]) not in kinds:
         return None
     meta = body.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
     if not isinstance(name, str) or not name:
         raise ManifestError(f"{where}: metadata.name is missing; give the {body['kind']} a name.")
-    return Manifest(source=source, body=_as_stored(body))
+    return Manifest(source=source, body=_as_stored(body), written=body)
 
 
 def _as_stored(body: dict[str, Any]) -> dict[str, Any]:
@@ -157,11 +167,25 @@ def read_file(path: Path) -> str:
         raise ManifestError(f"{path}: can't be read: {error.strerror}.") from error
 
 
-def read_paths(paths: Sequence[Path]) -> tuple[Manifest, ...]:
-    """The manifests of files and folders, in the order given."""
+def read_paths(paths: Sequence[Path], *, kinds: Collection[ApiKind] = KINDS) -> tuple[Manifest, ...]:
+    """The manifests of files and folders, in the order given; ``-`` stands for the standard input."""
     manifests: list[Manifest] = []
     for path in paths:
+        if path == STANDARD_INPUT:
+            manifests.extend(parse_file("the standard input", read_input(), kinds=kinds))
+            continue
         files = manifest_files(folder_of_manifests(path)) if path.is_dir() else [path]
         for file in files:
-            manifests.extend(parse_file(str(file), read_file(file)))
+            manifests.extend(parse_file(str(file), read_file(file), kinds=kinds))
     return tuple(manifests)
+
+
+def read_input() -> str:
+    """The text of the standard input. Raises ManifestError."""
+    read = sys.stdin.buffer.read(SIZE_LIMIT + 1)
+    if len(read) > SIZE_LIMIT:
+        raise ManifestError(f"The standard input has more than {SIZE_LIMIT:,} bytes; split it.")
+    try:
+        return read.decode()
+    except UnicodeDecodeError as error:
+        raise ManifestError("The standard input is not UTF-8 text.") from error

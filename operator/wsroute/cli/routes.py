@@ -125,15 +125,15 @@ def routes_text(view: View, asked: Asked) -> list[str]:
         return lines
     served = read_table(view.usual)
     groups = {group.name: group for group in served.table.groups}
-    endpoint_sockets, route_sockets = _sums(view)
+    at_endpoints, of_routes = _endpoint_sockets(view), route_sockets(view)
     rows: list[tuple[str, ...]] = [("HOST", "PATH", "ROUTE", "LISTENERS", "SOCKETS", "IDLE", "CONNECT", "POLICIES")]
     below: dict[int, list[tuple[str, ...]]] = {}
     for host in served.table.hosts:
         for path in host.paths:
             if asked.takes(host, path):
-                held = str(route_sockets[str(path.route)])
+                held = str(of_routes[str(path.route)])
                 rows.append(_row(host, path, held))
-                below[len(rows) - 1] = _endpoints(path, groups, endpoint_sockets)
+                below[len(rows) - 1] = _endpoints(path, groups, at_endpoints)
     if len(rows) == 1:
         return [*lines, "", "No route." if asked.host is asked.route is None else "No such route."]
     inner = _aligned([row for under in below.values() for row in under])
@@ -142,7 +142,7 @@ def routes_text(view: View, asked: Asked) -> list[str]:
         lines.append(line)
         lines += [f"    {inner.pop(0)}" for _ in below.get(number, ())]
     if asked.host is asked.route is None:
-        lines += _left_over(served, endpoint_sockets)
+        lines += _left_over(served, at_endpoints)
         lines += [f"This wsroute can't read the entry {key!r}." for key in served.unreadable]
     return lines
 
@@ -174,14 +174,20 @@ def _ready(pod: Pod) -> str:
     return "ready" if pod.ready else "not ready"
 
 
-def _sums(view: View) -> tuple[Counter[str], Counter[str]]:
-    """The sockets of each endpoint and of each route, over all pods."""
-    endpoints: Counter[str] = Counter()
+def _endpoint_sockets(view: View) -> Counter[str]:
+    """The sockets of each endpoint, over all pods."""
     held: Counter[str] = Counter()
     for dump in view.dumps.values():
-        endpoints.update(dump.endpoint_sockets)
+        held.update(dump.endpoint_sockets)
+    return held
+
+
+def route_sockets(view: View) -> Counter[str]:
+    """The sockets of each route, over all pods."""
+    held: Counter[str] = Counter()
+    for dump in view.dumps.values():
         held.update(dump.route_sockets)
-    return endpoints, held
+    return held
 
 
 def _row(host: HostRecord, path: PathRecord, held: str) -> tuple[str, ...]:
@@ -256,7 +262,7 @@ def routes_json(view: View, asked: Asked) -> Any:
     for pod, dump in view.dumps.items():
         for endpoint, number in dump.endpoint_sockets.items():
             by_endpoint[endpoint][pod] = number
-    _, route_sockets = _sums(view)
+    of_routes = route_sockets(view)
 
     def endpoints(group: str) -> list[Any]:
         found = groups.get(group, EndpointGroup(group, ()))
@@ -274,7 +280,7 @@ def routes_json(view: View, asked: Asked) -> Any:
                     {"group": group, "weight": weight, "endpoints": endpoints(group)}
                     for group, weight in fields.pop("targets", ())
                 ]
-                held = route_sockets[str(path.route)]
+                held = of_routes[str(path.route)]
                 place = {"host": host.host, "listeners": list(host.listeners)}
                 routes.append({**place, **fields, "targets": targets, "routeSockets": held})
     return {**_json_head(view), "routes": routes, "unreadable": list(served.unreadable)}

@@ -23,12 +23,11 @@ from wsroute.controller.tables import TableMemo
 from wsroute.controller.versions import KnownVersion, Versions
 from wsroute.controller.view import NoRoomError, View
 from wsroute.dataplane.acknowledgement import Acknowledgement
-from wsroute.dataplane.build import build_configuration
+from wsroute.dataplane.build import build_file
 from wsroute.dataplane.bundle import BundleError
 from wsroute.dataplane.certificates import NO_CERTIFICATES, ListenerTls
 from wsroute.dataplane.ir import Configuration
 from wsroute.dataplane.main_template import blamed, describe_refused, find_main_template, still_refused
-from wsroute.dataplane.shell import build_shell
 from wsroute.dataplane.withholding import Withheld, withhold
 from wsroute.graph.memo import Memo
 from wsroute.graph.model import BalancerNode
@@ -149,13 +148,7 @@ def wish(
         and {listener.name: listener.tls for listener in known[1].listeners if listener.tls is not None} == tls
     ):
         return known[1]
-    if node.spec.is_dynamic:
-        bare = replace(node, accepted=(), rejected=())
-        empty = build_configuration(bare, ipv6=ipv6, main_template=template, tls=tls)
-        wished = replace(empty, shell=build_shell(node.spec))
-    else:
-        wished = build_configuration(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts)
-    wished = memo.room.fitting(wished)
+    wished = memo.room.fitting(build_file(node, ipv6=ipv6, main_template=template, tls=tls, memo=parts))
     memo.wished = (node, known[1] if known is not None and known[1] == wished else wished)
     return memo.wished[1]
 

@@ -7,7 +7,7 @@ of one host become its virtual servers. Both are remembered from pass to pass, b
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -30,6 +30,7 @@ from wsroute.dataplane.ir import (
     Upstream,
     VirtualServer,
 )
+from wsroute.dataplane.shell import build_shell
 from wsroute.dataplane.weights import MAX_HASH_WEIGHT, MAX_WEIGHT, endpoint_weights
 from wsroute.graph.changes import span
 from wsroute.graph.memo import Memo
@@ -77,6 +78,22 @@ _NOTHING: Final = _Built((), (), {}, (), ())
 _NAME: Final = attrgetter("name")
 _SERVED: Final = attrgetter("hosts", "listeners", "locations")
 """What servers are made of."""
+
+
+def build_file(
+    node: BalancerNode,
+    *,
+    ipv6: bool,
+    main_template: str | None = None,
+    tls: Mapping[str, ListenerTls] = NO_TLS,
+    memo: Memo | None = None,
+) -> Configuration:
+    """What stands in a balancer's nginx.conf, with ``build_configuration``'s arguments: nothing of the routes and the
+    certificates of a Dynamic one, which has them in its tables. Raises ValueError as that does."""
+    if node.spec is None or not node.spec.is_dynamic:
+        return build_configuration(node, ipv6=ipv6, main_template=main_template, tls=tls, memo=memo)
+    bare = replace(node, accepted=(), rejected=())
+    return replace(build_configuration(bare, ipv6=ipv6, main_template=main_template), shell=build_shell(node.spec))
 
 
 def build_configuration(
