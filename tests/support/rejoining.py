@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.support.handshake import echo, held_socket
+from tests.support.waiting import Stopwatch
 
 PATH = "/echo"
 
@@ -21,14 +22,15 @@ PAUSE = 0.2
 @dataclass(slots=True)
 class Rejoiner:
     """``pod`` is where it is at first. ``cuts`` are the times at which the other side closed its sockets (monotonic),
-    with the code that a page sees; ``absences`` are the seconds from each until a new socket had echoed a message, and
-    ``failures`` the tries that were in vain."""
+    with the code that a page sees; ``absences`` are the seconds from each until a new socket had echoed a message,
+    ``starved`` those of them in which somebody waited for a processor, and ``failures`` the tries that were in vain."""
 
     host: str
     pod: str
     opened: float = 0.0
     cuts: list[tuple[float, int]] = field(default_factory=list)
     absences: list[float] = field(default_factory=list)
+    starved: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     async def run(self, first: ClientConnection, again: Callable[[], Any]) -> None:
@@ -37,10 +39,11 @@ class Rejoiner:
         try:
             while True:
                 code = await self._end_of(connection)
-                cut = time.monotonic()
-                self.cuts.append((cut, code))
+                watch = Stopwatch()
+                self.cuts.append((watch.began, code))
                 connection = await self._join(again)
-                self.absences.append(time.monotonic() - cut)
+                self.starved.append(watch.starved)
+                self.absences.append(watch.elapsed)
         finally:
             connection.transport.abort()
 

@@ -29,6 +29,12 @@ def starved() -> float:
     return int(found[1]) / 1e6 if found else 0.0
 
 
+def is_too_long(elapsed: float, bound: float, starved: Callable[[], float]) -> bool:
+    """Whether so many seconds are more than a bound; on a machine that is busy all the time, than a multiple of it.
+    ``starved`` gives those of them in which somebody waited for a processor, and is asked only when it matters."""
+    return elapsed > bound and (elapsed > PATIENCE * bound or elapsed - starved() > bound)
+
+
 class Stopwatch:
     """Runs from when it is made."""
 
@@ -50,8 +56,7 @@ class Stopwatch:
 
     def is_over(self, bound: float) -> bool:
         """Whether so many seconds have gone by; on a machine that is busy all the time a multiple of them."""
-        elapsed = self.elapsed  # the kernel is asked only when it matters
-        return elapsed > bound and (elapsed > PATIENCE * bound or elapsed - self.starved > bound)
+        return is_too_long(self.elapsed, bound, lambda: self.starved)
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10.0, what: str = "") -> None:
