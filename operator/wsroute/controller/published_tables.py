@@ -29,8 +29,8 @@ REMEMBERED: Final = 1024
 
 Told = Mapping[Any, object]
 """What some items say, by keys of what it concerns: of hosts a route and a host, of endpoints the name of their group,
-of which only counts that it is there, of certificates a name and a listener, of which the same holds, and a name and
-nothing, of which counts which files they are."""
+of which only counts whether any takes sockets, of certificates a name and a listener, of which only counts that it is
+there, and a name and nothing, of which counts which files they are."""
 
 _FILES: Final = ""
 """Stands in a key for no listener."""
@@ -67,7 +67,7 @@ def _told_by_hosts(hosts: tuple[HostRecord, ...]) -> Told:
 
 
 def _told_by_groups(groups: tuple[EndpointGroup, ...]) -> Told:
-    return dict.fromkeys((group.name for group in groups), True)
+    return {group.name: bool(group.addresses) for group in groups}
 
 
 def _told_by_certificates(certificates: tuple[CertificateRecord, ...]) -> Told:
@@ -299,12 +299,13 @@ Pairs = Sequence[tuple[tuple[Item, ...], Standing[Item] | None]]
 
 
 class TableView:
-    """How far the published tables are with what is wanted: the parts with hosts and with certificates, and the
-    families of hosts, of endpoints and of certificates as they stand."""
+    """How far the published tables are with what is wanted: the parts with hosts, with endpoints and with certificates,
+    and the families of them as they stand."""
 
     def __init__(
         self,
         parts: Pairs[HostRecord],
+        group_parts: Pairs[EndpointGroup],
         certificate_parts: Pairs[CertificateRecord],
         hosts: Family[HostRecord],
         groups: Family[EndpointGroup],
@@ -315,6 +316,7 @@ class TableView:
         self._hosts = hosts
         self._certificates = certificates
         self._groups = _told_since(groups)
+        self._coming = frozenset(_untold(group_parts, groups))
         self._named = _told_since(certificates)
         self._floor = max(1, hosts.floor, groups.floor, certificates.floor)
         self._reachable = max(1, hosts.newest, groups.newest, certificates.newest)
@@ -325,7 +327,10 @@ class TableView:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal when the same is to be said of all routes."""
-        return self._parts, self._hosts.since, self._groups, self._certificate_parts, self._named, self._floor
+        return (
+            *(self._parts, self._hosts.since, self._groups, self._coming),
+            *(self._certificate_parts, self._named, self._floor),
+        )
 
     @cached_property
     def newest(self) -> int:
@@ -344,7 +349,8 @@ class TableView:
 
     def since(self, route: RouteRef) -> int | None:
         """A pod that has the table of this resourceVersion serves a route as it is wanted; None while that is not
-        published. Which endpoints a group has does not count, nor which certificate a host."""
+        published. Which endpoints a group has does not count, but whether any takes sockets; nor which certificate a
+        host has."""
         since = self._routes.get(route, self._floor)
         return None if since is None else min(self._reachable, since)
 
@@ -380,7 +386,7 @@ class TableView:
         version = published.version
         for group in groups_of(told):
             since = self._groups.get(group)
-            if since is None:
+            if since is None or group in self._coming:
                 return None
             version = max(version, since)
         for name in self._names_of(host, told):
@@ -399,6 +405,16 @@ class TableView:
                     found = next((key for key in covering if key in self._names), None)
                     if found is not None:
                         yield found
+
+
+def _untold(wanted: Pairs[EndpointGroup], family: Family[EndpointGroup]) -> Iterator[str]:
+    """The groups of which another thing is to be told than is published."""
+    for items, standing in wanted:
+        if standing is None or standing.items != items:
+            for name, says in GROUPS.told(items).items():
+                since = family.since.get(name)
+                if since is None or since.told != says:
+                    yield name
 
 
 def _told_since(family: Family[Any]) -> Mapping[Any, int]:

@@ -197,6 +197,7 @@ def _plan(balancer: Key, table: Table, known: Known, memo: TableMemo, *, epoch: 
     ]
     seen = (
         [(part.items, hosts.parts.get(index)) for index, part in enumerate(host_parts)],
+        [(part.items, groups.parts.get(index)) for index, part in enumerate(group_parts)],
         [(part.items, certificates.parts.get(index)) for index, part in enumerate(certificate_parts)],
         *(hosts, groups, certificates),
     )

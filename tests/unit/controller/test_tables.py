@@ -316,6 +316,33 @@ def test_a_neighbours_change_says_nothing_of_a_route() -> None:
     assert not planner.programmed("b")[0]
 
 
+def test_which_endpoints_there_are_says_nothing_of_a_route_but_whether_there_are_any_does() -> None:
+    """Ready would be told else while pods answer with 503."""
+    planner = dynamic("a", "b")
+    planner.world.service("chat")
+    planner.settle()
+    have(planner)
+    assert planner.programmed("a")[0]
+    planner.world.service("chat", "10.0.0.1")
+    assert planner.programmed("a") == (False, "Pending", "0/2 pods serve the route."), "it is not even written"
+    planner.settle()
+    have(planner, "p0")
+    assert planner.programmed("a") == (False, "Pending", "1/2 pods serve the route.")
+    have(planner)
+    assert planner.programmed("a")[0]
+    assert planner.programmed("b")[0]
+    for addresses in (("10.0.0.2",), ("10.0.0.2", "10.0.0.3")):
+        planner.world.service("chat", *addresses)
+        assert planner.programmed("a")[0]
+        planner.settle()
+        assert planner.programmed("a")[0]
+    planner.world.service("chat")
+    planner.settle()
+    assert not planner.programmed("a")[0]
+    have(planner)
+    assert planner.programmed("a")[0]
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_neither_does_a_change_that_moves_it_into_another_part() -> None:
     names = [f"chat-{number}" for number in range(12)]
