@@ -118,6 +118,7 @@ async def test_programmed_is_never_true_too_early(stack: Stack) -> None:
             if seen == edits:
                 break
             await stack.route(paths=[path(edits[len(seen)])])
+    assert seen == edits
 
 
 def is_programmed(route: dict[str, object]) -> bool:

@@ -13,8 +13,13 @@ async def test_a_rotation_needs_no_reload_and_is_noticed_by_no_socket(stack: Sta
     await stack.backend()
     async with wss(stack, host) as secured, AsyncExitStack() as exits:
         await stack.route()
+
+        async def listener_is_known() -> None:
+            assert (await stack.status()).get("urls") == [f"wss://{host}/echo"]
+
+        # The operator may see the route before the listener.
+        await eventually(listener_is_known)
         await stack.condition("chat", "Ready")
-        assert (await stack.status())["urls"] == [f"wss://{host}/echo"]
         await secured.is_served(host)
         pods = await stack.balancer_pods()
         loaded = await reloads(stack, pods)
