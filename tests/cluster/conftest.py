@@ -65,9 +65,9 @@ def settle(cluster: api.CurrentCluster) -> None:
 
 @pytest.fixture(scope="module")
 def data_plane(installed: api.CurrentCluster, request: pytest.FixtureRequest) -> str:
-    """The balancer's, in force on all of its pods."""
+    """The balancer's, in force on all of its pods; and no budget, whatever a test that failed has left."""
     plane: str = getattr(request, "param", SHIPPED)
-    install.set_data_plane(installed, plane)
+    install.unburden(installed, plane)
     programmed = ("wait", "--for=condition=Programmed", "--timeout=120s", f"wsb/{install.BALANCER}")
     installed.kubectl("-n", install.NAMESPACE, *programmed, timeout=150)
     return plane

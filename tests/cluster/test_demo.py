@@ -57,23 +57,29 @@ class Chat:
 @pytest.fixture(scope="module")
 def chat(local: api.Cluster) -> Iterator[Chat]:
     """The demo on the tests' cluster, on the data plane that is shipped."""
-    install.install_balancer(local, install.LOCAL_IMAGES, install.WSS)
-    authority = demo.certify(local)
-    demo.deploy_chat(local, install.LOCAL_IMAGES)
-    demo.wait_for_chat(local)
-    service = ("-n", install.NAMESPACE, "get", "service", f"{install.BALANCER}-balancer")
-    address = local.kubectl(*service, "-o", "jsonpath={.spec.clusterIP}")
-    relays = [local.relay(f"{address}:{port}") for port in (80, 443)]
-    plain, secured = (parse_address(relay)[1] for relay in relays)
-    demo.wait_for_page(plain)
-    demo.wait_for_page(secured, ssl.create_default_context(cafile=authority))
-    yield Chat(plain, secured, authority)
-    for relay in relays:
-        local.stop_relay(relay)
-    local.kubectl("delete", "namespace", demo.NAMESPACE, "--timeout=120s", timeout=150)
-    install.install_balancer(local, install.LOCAL_IMAGES)
-    local.kubectl("-n", install.NAMESPACE, "delete", "secret", install.CERTIFICATE)
-    settle(local)
+    leftover = ("-n", install.NAMESPACE, "delete", "--ignore-not-found", "secret", install.CERTIFICATE)
+    local.kubectl(*leftover)  # one that is not the demo's it would leave alone
+    relays: list[str] = []
+    try:
+        install.install_balancer(local, install.LOCAL_IMAGES, install.WSS)
+        authority = demo.certify(local)
+        demo.deploy_chat(local, install.LOCAL_IMAGES)
+        demo.wait_for_chat(local)
+        service = ("-n", install.NAMESPACE, "get", "service", f"{install.BALANCER}-balancer")
+        address = local.kubectl(*service, "-o", "jsonpath={.spec.clusterIP}")
+        relays += [local.relay(f"{address}:{port}") for port in (80, 443)]
+        plain, secured = (parse_address(relay)[1] for relay in relays)
+        demo.wait_for_page(plain)
+        demo.wait_for_page(secured, ssl.create_default_context(cafile=authority))
+        yield Chat(plain, secured, authority)
+    finally:
+        install.install_balancer(local, install.LOCAL_IMAGES)
+        settle(local)
+        for relay in relays:
+            local.stop_relay(relay)
+        local.kubectl(*leftover)
+        namespace = ("delete", "namespace", "--ignore-not-found", demo.NAMESPACE, "--timeout=120s")
+        local.kubectl(*namespace, timeout=150)
 
 
 async def test_two_tabs_chat_through_the_balancer(chat: Chat, local: api.Cluster, tmp_path: Path) -> None:

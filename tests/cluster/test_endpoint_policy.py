@@ -1,5 +1,6 @@
 """Endpoints that are not allowed, on a real cluster: told on the route; the others serve, and nobody else notices."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from localcluster import install
 from localcluster.errors import ClusterError
 from localcluster.install import BALANCER, NAMESPACE
 from localcluster.paths import REPOSITORY
@@ -98,10 +100,12 @@ def extra_node(stack: Stack) -> Iterator[str]:
     name = f"{stack.namespace}-node"
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"unschedulable": True}}
     stack.cluster.kubectl("create", "-f", "-", input=json.dumps(node))
-    status = {"status": {"addresses": [{"type": "InternalIP", "address": EXTRA_NODE_ADDRESS}]}}
-    stack.cluster.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    yield EXTRA_NODE_ADDRESS
-    stack.cluster.kubectl("delete", "node", name)
+    try:
+        status = {"status": {"addresses": [{"type": "InternalIP", "address": EXTRA_NODE_ADDRESS}]}}
+        stack.cluster.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+        yield EXTRA_NODE_ADDRESS
+    finally:
+        stack.cluster.kubectl("delete", "node", name)
 
 
 @STATIC
@@ -221,8 +225,8 @@ async def test_pods_with_host_network_need_the_permission(stack: Stack) -> None:
 
 
 async def test_the_policy_for_the_api_server_lets_only_the_controller_sign(stack: Stack) -> None:
-    await stack.kubectl("apply", "-k", str(REPOSITORY / "deploy/policies"))
     try:
+        await stack.kubectl("apply", "-k", str(REPOSITORY / "deploy/policies"))
         await stack.backend()
         await stack.route()
         await stack.condition("chat", "Ready")
@@ -246,7 +250,7 @@ async def test_the_policy_for_the_api_server_lets_only_the_controller_sign(stack
         await stack.client.delete(ENDPOINT_SLICES, namespace=stack.namespace, name="byhand")
         await by_hand(stack, good)  # without the label, for which there is the balancer's own permission
     finally:
-        await stack.kubectl("delete", "-k", str(REPOSITORY / "deploy/policies"))
+        await stack.kubectl("delete", "--ignore-not-found", "-k", str(REPOSITORY / "deploy/policies"))
 
 
 async def test_without_the_right_to_list_nodes_the_operator_works_and_gets_them_once_it_may(stack: Stack) -> None:
@@ -267,10 +271,10 @@ async def test_without_the_right_to_list_nodes_the_operator_works_and_gets_them_
             raise AssertionError(str(error)) from error
         assert words in logs, f"nobody said {words}"
 
-    await grant(without)
     try:
+        await grant(without)
         await stack.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/wsroute-operator")
-        await stack.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/wsroute-operator", "--timeout=55s")
+        await asyncio.to_thread(install.wait_until_ready, stack.cluster)
         await eventually(lambda: said("There is no right to list and watch nodes"), every=1)
         await stack.backend()
         await stack.route()

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from localcluster import install
 from localcluster.install import BALANCER, NAMESPACE
 from tests.cluster.conftest import STATIC
 from tests.support.handshake import echo
@@ -85,21 +86,23 @@ async def bypassed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     """The stack without its operators, with a balancer that lets routes set X-Team, and with an emitter that quotes
     nothing in this process."""
     monkeypatch.setattr("wsroute.nginx.views.Quoted", Raw)
-    await scale(stack, 0)
-    await permit(stack, ["X-Team"])
     try:
+        await scale(stack, 0)
+        await permit(stack, ["X-Team"])
         yield stack
     finally:
         monkeypatch.undo()
-        await stack.kubectl("-n", stack.namespace, "delete", "wsr", "--all")
-        await permit(stack, [])
-        await scale(stack, 2)
+        try:
+            await stack.kubectl("-n", stack.namespace, "delete", "wsr", "--all")
+            await permit(stack, [])
+        finally:
+            await scale(stack, 2)
 
 
 async def scale(stack: Stack, replicas: int) -> None:
     await stack.kubectl("-n", NAMESPACE, "scale", "deployment/wsroute-operator", f"--replicas={replicas}")
     if replicas:
-        await stack.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/wsroute-operator", "--timeout=50s")
+        await asyncio.to_thread(install.wait_until_ready, stack.cluster)
     else:
         selector = "app.kubernetes.io/name=wsroute-operator"
         await stack.kubectl("-n", NAMESPACE, "wait", "--for=delete", "pod", "-l", selector, "--timeout=50s")
