@@ -2,8 +2,9 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def smoke() -> Iterator[api.Cluster]:
 def web(smoke: api.Cluster) -> api.Cluster:
     """Two nginx pods behind a Service, in a namespace with restricted Pod Security."""
     smoke.kubectl("apply", "-f", "-", input=to_json(MANIFEST))
-    smoke.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=60s")
+    smoke.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=180s", timeout=200)
     wait_for_service(smoke)
     return smoke
 
@@ -91,7 +92,7 @@ def web(smoke: api.Cluster) -> api.Cluster:
 def pods(cluster: api.Cluster) -> dict[str, str]:
     """The pods' names with their addresses."""
     listed = json.loads(cluster.kubectl("-n", "web", "get", "pods", "-l", "app=web", "-o", "json"))["items"]
-    return {item["metadata"]["name"]: item["status"]["podIP"] for item in listed}
+    return {item["metadata"]["name"]: item["status"].get("podIP", "") for item in listed}
 
 
 def page(cluster: api.Cluster, host: str, port: int) -> str:
@@ -140,10 +141,10 @@ def test_pods_and_services_answer(web: api.Cluster) -> None:
 def test_a_pod_reaches_a_service_and_the_api_with_its_token(web: api.Cluster) -> None:
     script = (
         "import os, ssl, urllib.request as u; f = '/var/run/secrets/kubernetes.io/serviceaccount/'\n"
-        "print(u.urlopen('http://' + os.environ['WEB_SERVICE_HOST'], timeout=5).read().decode().strip())\n"
+        "print(u.urlopen('http://' + os.environ['WEB_SERVICE_HOST'], timeout=30).read().decode().strip())\n"
         "r = u.Request('https://' + os.environ['KUBERNETES_SERVICE_HOST'] + '/apis',"
         " headers={'Authorization': 'Bearer ' + open(f + 'token').read()})\n"
-        "print(u.urlopen(r, context=ssl.create_default_context(cafile=f + 'ca.crt'), timeout=5).status)\n"
+        "print(u.urlopen(r, context=ssl.create_default_context(cafile=f + 'ca.crt'), timeout=30).status)\n"
     )
     first = next(iter(pods(web)))
     output = web.kubectl("-n", "web", "exec", first, "--", "python3", "-c", script).split()
@@ -171,8 +172,8 @@ def test_restricted_namespaces_refuse_what_is_not(web: api.Cluster) -> None:
 def test_a_restart_replaces_both_pods(web: api.Cluster) -> None:
     before = pods(web)
     web.kubectl("-n", "web", "rollout", "restart", "deployment/web")
-    web.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=60s")
-    wait_until(lambda: len(pods(web)) == 2 and not set(pods(web)) & set(before), "only new pods", seconds=30)
+    web.kubectl("-n", "web", "rollout", "status", "deployment/web", "--timeout=180s", timeout=200)
+    wait_until(lambda: len(found := pods(web)) == 2 and not found.keys() & before.keys(), "only new pods", seconds=30)
     wait_for_service(web)
 
 
@@ -184,7 +185,7 @@ def test_a_relay_reaches_the_service_from_the_host(web: api.Cluster) -> None:
         [
             "python3",
             "-c",
-            f"import urllib.request as u; print(u.urlopen('http://{listen}', timeout=5).read().decode())",
+            f"import urllib.request as u; print(u.urlopen('http://{listen}', timeout=30).read().decode())",
         ],
         capture_output=True,
         text=True,
@@ -219,13 +220,19 @@ def test_a_program_that_dies_is_started_again(web: api.Cluster) -> None:
     (pid,) = [int(child) for child in children if "kube-scheduler" in Path(f"/proc/{child}/cmdline").read_text()]
     process = identify(pid)
     assert process is not None
+    starts = scheduler(web)["starts"]  # on a busy machine it may have lost its lease, and ended by itself
     end(process)
 
     def restarted() -> bool:
-        scheduler = state.load_mapping(web.paths.components_file)["kube-scheduler"]
-        return bool(scheduler["running"]) and scheduler["starts"] == 2
+        return bool(scheduler(web)["running"]) and scheduler(web)["starts"] > starts
 
     wait_until(restarted, "the scheduler runs again", seconds=30)
+
+
+def scheduler(cluster: api.Cluster) -> Mapping[str, Any]:
+    """What the supervisor says of it."""
+    found: Mapping[str, Any] = state.load_mapping(cluster.paths.components_file)["kube-scheduler"]
+    return found
 
 
 def test_nothing_is_left_of_a_crash_or_of_a_stop(web: api.Cluster) -> None:
