@@ -17,7 +17,7 @@ CARD = "tests/cluster/test_card.py"
 
 def run_tests(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CARD]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, text=True, capture_output=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, text=True, capture_output=True, timeout=900)
 
 
 def test_the_tests_run_on_the_cluster_that_kubeconfig_names(local: api.Cluster) -> None:
