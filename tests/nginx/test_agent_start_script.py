@@ -208,8 +208,9 @@ async def test_further_signals_hurry(pod: BalancerPod, backend: Backend) -> None
     await load(pod, port, backend)
     async with opened(port) as client:
         master = pod.master()
+        [worker] = pod.accepting()
         pod.process.send_signal(signal.SIGINT)
-        await until(pod.draining, what="for the worker to drain")
+        await until(lambda: "shutting down" in title(worker), what="for the worker to drain")
         await echo(client, "the socket lives")
         pod.process.send_signal(signal.SIGTERM)
         assert await pod.ended() == 0

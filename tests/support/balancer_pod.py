@@ -25,6 +25,10 @@ from wsroute.nginx.render import Rendered, bootstrap, render
 SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.which(shell[0])] or [("/bin/sh",)]
 """The shells of nginx's images (Debian, Alpine), as far as this machine has them."""
 
+SIGNALS_HEARD: Final = ("env", "--default-signal=INT,QUIT")
+"""Starts a program that hears these signals whoever started us. A shell has what it starts in the background ignore them,
+and what is ignored when a shell begins it can't trap."""
+
 ESTABLISHED: Final = "01"
 """The state of an open connection in the kernel's table."""
 
@@ -61,7 +65,7 @@ class BalancerPod:
         first.write_text(bootstrap(self.paths, options=local_options()), encoding="utf-8")
         with self._words.open("ab") as words:
             self._process = subprocess.Popen(
-                [*self._shell, str(script), str(self.conf), str(self.run), str(first)],
+                [*SIGNALS_HEARD, *self._shell, str(script), str(self.conf), str(self.run), str(first)],
                 env={**os.environ, "WSROUTE_NGINX": nginx_binary(), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=words,
