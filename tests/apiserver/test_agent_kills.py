@@ -88,9 +88,7 @@ async def kill(victim: str, own: ServedPod, agent: AgentProcess) -> set[int]:
 
 async def until_another(pod: BalancerPod, master: int) -> None:
     """Wait for another master than this one, and for all that it begins with."""
-    await until(
-        lambda: pod.serves() and pod.master() != master, seconds=SOON, what=f"for the next master: {pod.words()[-999:]}"
-    )
+    await until(lambda: pod.serves(after=master), seconds=SOON, what=f"for the next master: {pod.words()[-999:]}")
 
 
 async def until_served(own: ServedPod) -> None:

@@ -108,7 +108,7 @@ async def test_nginx_s_master_is_killed_while_its_volume_is_full(
                 await asyncio.sleep(3)
                 await echo(client, "while the disk is full")
             began = asyncio.get_running_loop().time()
-            await until(lambda: pod.serves() and pod.master() != before, seconds=30, what="for another master")
+            await until(lambda: pod.serves(after=before), seconds=30, what="for another master")
             await until_answered(cluster.port)
             await cluster.until_pushed(to(backend))
             print(f"served {asyncio.get_running_loop().time() - began:.2f} s after there was room")

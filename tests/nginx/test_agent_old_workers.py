@@ -103,7 +103,7 @@ async def test_the_workers_of_a_dead_master_are_old_workers_too(pod: BalancerPod
         master = pod.master()
         [worker] = pod.accepting()
         os.kill(master, signal.SIGKILL)
-        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: pod.serves(after=master), what="for the next master")
         await until(lambda: "shutting down" in title(worker), what="for the old worker to drain")
         [old] = await holding(pod)
         assert (old.pid, old.sockets) == (worker, 1)
@@ -135,7 +135,7 @@ async def test_generations_survive_the_controller(pod: BalancerPod, backend: Bac
         [before] = await holding(pod)
         controller, master = pod.controller(), pod.master()
         os.kill(controller, signal.SIGKILL)
-        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: pod.serves(after=master), what="for the next master")
         oldest, newer = await holding(pod)
         assert (oldest.generation, oldest.pid) == (before.generation, before.pid)
         assert newer.generation > before.generation

@@ -55,7 +55,7 @@ async def kill_master(pod: BalancerPod, port: int, *, seconds: float) -> None:
     """kill -9, and wait until another master serves."""
     master = pod.master()
     os.kill(master, signal.SIGKILL)
-    await until(lambda: pod.serves() and pod.master() != master, seconds=seconds, what="for the next master")
+    await until(lambda: pod.serves(after=master), seconds=seconds, what="for the next master")
     await until_it_answers(port, seconds=2)
 
 
@@ -128,7 +128,7 @@ async def test_a_killed_controller_is_replaced_and_sockets_live_on(pod: Balancer
     async with opened(port) as client:
         controller, master = pod.controller(), pod.master()
         os.kill(controller, signal.SIGKILL)
-        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: pod.serves(after=master), what="for the next master")
         await echo(client, "still here")
         await load(pod, port, backend, 1)
         await until_it_answers(port, seconds=2)
@@ -240,7 +240,7 @@ async def test_quit_waits_for_those_workers_when_the_controller_has_died_since(
         await kill_master(pod, port, seconds=2)
         master = pod.master()
         os.kill(pod.controller(), signal.SIGKILL)
-        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: pod.serves(after=master), what="for the next master")
         pod.say(b"quit now\n")
         await until((pod.run / "results" / "now").exists, what="for the answer")
         with pytest.raises(subprocess.TimeoutExpired):
@@ -268,7 +268,7 @@ async def test_a_script_that_was_killed_is_replaced_and_sockets_live_on(pod: Bal
         pod.process.kill()
         pod.process.wait()
         pod.start()
-        await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+        await until(lambda: pod.serves(after=master), what="for the next master")
         await until_it_answers(port, seconds=2)
         await echo(client, "from before")
         await load(pod, port, backend, 1)

@@ -133,7 +133,7 @@ async def kill_master(pod: BalancerPod, port: int) -> None:
     """kill -9, and wait until another master serves."""
     master = pod.master()
     os.kill(master, signal.SIGKILL)
-    await until(lambda: pod.serves() and pod.master() != master, what="for the next master")
+    await until(lambda: pod.serves(after=master), what="for the next master")
 
 
 async def stop(pod: BalancerPod) -> None:

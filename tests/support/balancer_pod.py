@@ -26,8 +26,8 @@ SHELLS: Final = [shell for shell in (("dash",), ("busybox", "ash")) if shutil.wh
 """The shells of nginx's images (Debian, Alpine), as far as this machine has them."""
 
 SIGNALS_HEARD: Final = ("env", "--default-signal=INT,QUIT")
-"""Starts a program that hears these signals whoever started us. A shell has what it starts in the background ignore them,
-and what is ignored when a shell begins it can't trap."""
+"""Starts a program that hears these signals whoever started us. A shell has what it starts in the background ignore
+them, and what is ignored when a shell begins it can't trap."""
 
 ESTABLISHED: Final = "01"
 """The state of an open connection in the kernel's table."""
@@ -96,16 +96,23 @@ class BalancerPod:
         [pid] = children(self.process.pid)
         return pid
 
-    def serves(self) -> bool:
-        """Whether there is a nginx whose workers take connections."""
+    def serves(self, *, after: int = 0) -> bool:
+        """Whether there is a nginx whose workers take connections; with the pid of a master, whether there is another
+        one of which that is so. Its pid is asked for once: between two masters nobody knows of any."""
         try:
-            return bool(self.accepting())
+            master = self.master()
         except (OSError, ValueError):
             return False
+        return master != after and bool(accepting(master))
+
+    def has_begun(self) -> bool:
+        """Whether all that is done at the start is done: nginx serves, and njs has told its version, after which the
+        script has one child."""
+        return self.serves() and len(children(self.process.pid)) == 1
 
     def accepting(self) -> list[int]:
         """The pids of the workers that take connections."""
-        return [pid for pid in children(self.master()) if title(pid) == "nginx: worker process"]
+        return accepting(self.master())
 
     def draining(self) -> list[int]:
         """The pids of the master's workers that finish their sockets."""
@@ -161,7 +168,7 @@ def balancer_pod(
         pod = BalancerPod(folder, shell=shell, delay=delay, grace=grace, modules=modules)
         try:
             pod.start()
-            wait_until(pod.serves, "nginx serves")
+            wait_until(pod.has_begun, "nginx serves")
             yield pod
         finally:
             print(f"What the pod has said:\n{pod.words()}")  # pytest shows it where the test fails
@@ -169,11 +176,21 @@ def balancer_pod(
 
 
 def children(pid: int) -> list[int]:
-    """The child processes of a process."""
+    """The child processes of a process. The kernel may leave one out when another one ends while it is asked: two equal
+    answers are believed."""
+    file = Path(f"/proc/{pid}/task/{pid}/children")
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        before, found = "", file.read_text()
+        while found != before:
+            before, found = found, file.read_text()
     except OSError:
         return []
+    return [int(child) for child in found.split()]
+
+
+def accepting(master: int) -> list[int]:
+    """The pids of a master's workers that take connections."""
+    return [pid for pid in children(master) if title(pid) == "nginx: worker process"]
 
 
 def clients_of(worker: int, port: int) -> set[int]:
