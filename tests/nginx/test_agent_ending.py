@@ -56,9 +56,19 @@ def pod(request: pytest.FixtureRequest) -> Iterator[BalancerPod]:
 
 
 async def load(pod: BalancerPod, port: int, backend: Backend, number: int = 0) -> None:
-    """Bring in the route, with several workers."""
+    """Bring in the route, with several workers. Of those before only they are left that hold sockets."""
     route = echo_route(port, backend.endpoint(), idle_timeout=3_600_000 + number * 1000, worker_processes=WORKERS)
     assert isinstance(await pod.applier.apply(pod.stage(route).version), Applied), pod.words()
+    # A load is over once one of the new workers works.
+    await until(lambda: len(pod.accepting()) == WORKERS, what="for all workers")
+    await until_others_have_ended(pod, port)
+
+
+async def until_others_have_ended(pod: BalancerPod, port: int) -> None:
+    """Wait until of the workers that accept nothing any more only those are left that hold sockets."""
+    await until(
+        lambda: all(clients_of(worker, port) for worker in pod.draining()), what="for workers without sockets to end"
+    )
 
 
 async def hold(exits: AsyncExitStack, port: int, count: int) -> list[ClientConnection]:
@@ -160,8 +170,8 @@ async def test_a_worker_that_needs_no_turn_leaves_its_time_to_the_others(pod: Ba
         held = await hold(exits, port, WORKERS * BATCH)
         told = await tell_to_end(pod)
         found = await pod.applier.survey()
-        for each in held[1:]:
-            await each.close()
+        # All at once: the first turn must not come before.
+        await asyncio.gather(*(each.close() for each in held[1:]))
         await until(lambda: len(pod.draining()) == 1, what="for those that hold nothing to end")
         await echo(held[0], "still here")
         # It was due after a quarter of the time, with three others to come.
@@ -192,6 +202,7 @@ async def test_the_oldest_generation_goes_first(pod: BalancerPod, backend: Backe
         await load(pod, port, backend, 1)
         new = await hold(exits, port, 2)
         await tell_to_end(pod)
+        await until_others_have_ended(pod, port)
         found = await pod.applier.survey()
         assert sockets_by_generation(found) == [3, 2]
         generations = {worker.pid: worker.generation for worker in found}

@@ -77,6 +77,7 @@ async def balanced(count: int, action: Forward, *, workers: int = 1) -> AsyncIte
 async def test_the_power_of_two_choices_keeps_many_endpoints_level() -> None:
     async with balanced(10, forward(), workers=2) as (nginx, port, found):
         held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(200)]
+        await until(lambda: sum(len(backend.sockets) for backend in found) == 200, what="for the backends to have them")
         counts = [len(backend.sockets) for backend in found]
         assert max(counts) - min(counts) <= 6, counts
         assert counted(nginx) == {str(at(backend)): len(backend.sockets) for backend in found}
@@ -191,11 +192,12 @@ async def test_another_endpoint_is_tried_once_and_the_one_that_refuses_is_set_as
 async def test_the_one_that_did_not_answer_is_not_tried_again_although_it_has_the_fewest_sockets() -> None:
     [port] = free_ports(1)
     async with silent_backend() as silent, running_backend() as busy:
-        timeouts = [location("/long", proxy()), location(action=proxy(idle_timeout=200))]
+        # The busy one has as long for its answer.
+        timeouts = [location("/long", proxy()), location(action=proxy(idle_timeout=1_000))]
         with running_nginx(configuration(port=port, servers=[server(*timeouts)])) as nginx:
             serve(nginx, forward(), at(busy))
             held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(5)]
-            action = forward(websocket_only=False, idle_timeout=200)
+            action = forward(websocket_only=False, idle_timeout=1_000)
             serve(nginx, action, Address(silent.address, silent.port), at(busy))
             answer = await get(port)
             assert answer.status == 200

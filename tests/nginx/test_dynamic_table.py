@@ -17,7 +17,7 @@ from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder
 from tests.support.ports import free_ports
 from tests.support.tables import address, group, host, largest, table
-from tests.support.waiting import wait_until
+from tests.support.waiting import until, wait_until
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.room import ROOM, group_room, host_room
 from wsroute.dataplane.shards import host_line
@@ -279,6 +279,7 @@ async def test_held_sockets_do_not_notice_two_hundred_changes() -> None:
     async with running_backend() as one, running_backend() as two:
         whole = configuration(port=port, worker_processes=2, worker_connections=4_096)
         with running_nginx(whole) as nginx:
+            await until(lambda: len(nginx.workers()) == 2, what="for the workers")
             workers = nginx.workers()
             nginx.pusher.push(_with_endpoint(table(), one.port))
             held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(500)]
