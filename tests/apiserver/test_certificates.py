@@ -103,6 +103,7 @@ async def test_from_a_secret_to_the_pods_and_through_its_rotations(world: World,
         await world.route()
         await world.until_programmed()
         await until_served(world, old.certificate(), rsa.certificate())
+        await until_resolved(world, "ResolvedRefs")
         assert (await resolved(world))[0] == "True"
         assert (await world.get(ROUTES, "chat"))["status"]["urls"] == [f"wss://{HOST}/ws"]
         for secret in await stores(world):
@@ -168,8 +169,10 @@ async def test_a_secret_of_somebody_else_is_left_alone(world: World, plane: str,
 
         async def waits() -> bool:
             table = await world.config_map(names.table_name("shared", "r", 0))
+            shell = await world.config_map("shared-nginx")
             # Without TLS the route is served, and with TLS it is not yet: that is what Programmed tells.
-            return table is not None and (await world.conditions()).get("Programmed") == ("False", "Pending")
+            told = (await world.conditions()).get("Programmed") == ("False", "Pending")
+            return table is not None and shell is not None and told
 
         # On Static everything has to wait for the certificates.
         if plane == "Dynamic":

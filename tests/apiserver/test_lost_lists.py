@@ -5,12 +5,12 @@ from typing import Final
 import pytest
 
 from tests.support.apiserver import ApiServer
-from tests.support.controlled import World, operating, serve_custom_resources
+from tests.support.controlled import World, operating, serve_custom_resources, until_unknown
 from tests.support.fault_proxy import Emptied, FaultProxy, Where
-from tests.support.waiting import until, until_async
+from tests.support.waiting import until
 from wsroute.cluster.kinds import Kind
 from wsroute.controller.definition import ACCEPT_ANNOTATION, NAME
-from wsroute.kube.port import BALANCERS, DEFINITIONS, ROUTES, NotFoundError
+from wsroute.kube.port import BALANCERS, DEFINITIONS, ROUTES
 
 LISTS_OF_ROUTES: Final = Where(verbs=frozenset({"list"}), resources=frozenset({"websocketroutes"}))
 MANY: Final = 12
@@ -89,7 +89,7 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
         await world.until_at_rest()
         await world.client.delete(DEFINITIONS, namespace="", name=NAME)
         await world.until(held, what="the balancer says that routes are held")
-        await _until_gone(world)
+        await until_unknown(world.client, ROUTES)
         assert "/old" in await world.published()
         # Its endpoints are followed all the while.
         await world.backend("10.1.0.7")
@@ -140,16 +140,3 @@ async def test_routes_that_went_with_their_definition_are_served_until_an_admin_
             return (await programmed())[0] == "True"
 
         await world.until(told, what="the balancer is programmed")
-
-
-async def _until_gone(world: World) -> None:
-    """Wait until the API server no longer serves routes."""
-
-    async def gone() -> bool:
-        try:
-            await world.client.list(ROUTES)
-        except NotFoundError:
-            return True
-        return False
-
-    await until_async(gone, what="for routes to be unknown")

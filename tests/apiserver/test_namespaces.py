@@ -16,6 +16,7 @@ import yaml
 from localcluster import binaries
 from localcluster.api import CurrentCluster
 from tests.support.apiserver import ADMIN, ApiServer
+from tests.support.controlled import until_unknown
 from tests.support.manifests import CHART, template
 from tests.support.stack import eventually
 from tests.support.waiting import until
@@ -200,6 +201,7 @@ async def test_custom_resources_that_come_later_are_found(tenancy: Tenancy, tmp_
         before = restarts(operator)
         await tenancy.client.delete(CRDS, namespace="", name="websocketroutes.wsroute.dev")
         await until(lambda: restarts(operator) > before, seconds=DEADLINE, what="for kopf's end")
+        await until_unknown(tenancy.client, ROUTES)
         await tenancy.definitions()
         await tenancy.route(tenancy.watched, "chat")
         await tenancy.until(tenancy.watched, "chat", Accepted="Accepted", ResolvedRefs="ServiceNotFound")

@@ -18,9 +18,9 @@ async def last_reload(world: World) -> Json:
 
 async def listeners(world: World, *wanted: Json) -> None:
     """Change the balancer's, and nothing else of it."""
-    raw = await world.get(BALANCERS, "shared")
-    raw["spec"]["listeners"] = list(wanted)
-    await world.client.update(BALANCERS, raw)
+    # Applied: an update would meet a conflict where the operator writes the status in between.
+    spec = (await world.get(BALANCERS, "shared"))["spec"]
+    await world.apply(BALANCERS, "shared", spec=spec | {"listeners": list(wanted)})
 
 
 async def route(world: World, name: str, path: str) -> None:

@@ -60,6 +60,20 @@ async def until_served(client: KubeClient, resource: Resource) -> None:
     await until_async(served, seconds=30, what=f"for {resource.plural} to be served")
 
 
+async def until_unknown(client: KubeClient, resource: Resource) -> None:
+    """Wait until the API server knows a kind no more: until then its definition is only about to go, and one that is
+    applied goes with it."""
+
+    async def unknown() -> bool:
+        try:
+            await client.list(resource)
+        except NotFoundError:
+            return True
+        return False
+
+    await until_async(unknown, seconds=30, what=f"for {resource.plural} to be unknown")
+
+
 class World:
     """A balancer's namespace with a balancer, and everything that a test does to it."""
 
