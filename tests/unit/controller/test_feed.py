@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.clock import jumping
 from tests.support.fake_cluster import FakeCluster
 from tests.support.waiting import until
 from wsroute.cluster.kinds import Kind
@@ -105,6 +106,7 @@ async def test_lists_come_by_themselves_too() -> None:
         await until(lambda: len(cluster.lists) >= 3)
 
 
+@jumping
 async def test_a_burst_of_requests_gives_one_list_at_once_and_one_later() -> None:
     cluster = FakeCluster()
     world = Counted(Kind.SERVICE)

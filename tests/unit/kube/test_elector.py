@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.clock import jumping
 from wsroute.kube.elector import Elector, NotLeadingError, lease_spec, micro_time, parse_lease
 from wsroute.kube.leader import Timing, Write
 from wsroute.kube.port import (
@@ -22,7 +23,7 @@ from wsroute.kube.port import (
     Resource,
 )
 
-# Leadership must not lapse because the machine is busy, except in the one test that waits for that.
+# Leadership must not lapse because the machine is busy.
 PATIENT = Timing(lease=90.0, renew_deadline=60.0, retry=0.05)
 QUICK = Timing(lease=1.0, renew_deadline=0.7, retry=0.05)
 
@@ -146,6 +147,7 @@ async def test_a_jump_of_the_clock_ends_leadership_at_once() -> None:
             me.assert_leading()
 
 
+@jumping
 async def test_a_server_that_does_not_answer_ends_leadership_in_time(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     leases = Leases()

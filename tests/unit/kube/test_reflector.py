@@ -5,10 +5,12 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from wsroute.kube import reflector
 from wsroute.kube.backoff import Backoff
 from wsroute.kube.port import (
     PODS,
@@ -137,8 +139,11 @@ async def test_a_failing_list_is_tried_again_and_nothing_is_told() -> None:
     assert await follow(script, 1) == [Replaced([], "10")]
 
 
-async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(reflector, "time", SimpleNamespace(monotonic=lambda: 100.0))
     down: list[WatchEvent | KubeError] = [UnavailableError("Watching pods: the API server is out of reach.")]
     script = Script([Listing([], "10")], [[bookmark("11")], down, down, down, [bookmark("12")], down, [bookmark("13")]])
     await follow(script, 1)

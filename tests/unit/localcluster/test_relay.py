@@ -10,6 +10,7 @@ import pytest
 
 from localcluster import relay
 from localcluster.errors import ClusterError
+from tests.support.ports import free_ports
 
 
 @contextlib.asynccontextmanager
@@ -96,8 +97,7 @@ async def test_a_reset_goes_through() -> None:
 
 
 async def test_when_nobody_listens_the_client_is_reset_and_the_relay_lives_on() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        closed = placeholder.getsockname()[1]
+    [closed] = free_ports(1)
     async with relaying(closed) as port, asyncio.timeout(60):
         for _ in range(3):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
