@@ -21,6 +21,8 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 WITHIN_MS = 15_000
 """How long anything that must show up in a page may take."""
 
+expect.set_options(timeout=WITHIN_MS)
+
 HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
 
 CONVERSATION = (
@@ -98,7 +100,7 @@ async def open_tab(
     )
     page = await context.new_page()
     await page.goto(url)
-    await expect(page.get_by_role("status")).to_have_text("Connected", timeout=WITHIN_MS)
+    await expect(page.get_by_role("status")).to_have_text("Connected")
     field = page.get_by_label("You", exact=True)
     if not await field.is_visible():
         await page.get_by_text("Your name and connection").click()
@@ -119,7 +121,7 @@ async def say(page: Page, text: str) -> None:
 
 async def expect_last(page: Page, text: str) -> None:
     """Wait until the newest message in the tab is exactly this text."""
-    await expect(page.locator(".message").last.locator(".bubble")).to_have_text(text, timeout=WITHIN_MS)
+    await expect(page.locator(".message").last.locator(".bubble")).to_have_text(text)
 
 
 async def two_tabs_chat(
