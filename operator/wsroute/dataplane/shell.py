@@ -15,7 +15,8 @@ IDLE_TIMEOUTS: Final = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 6 * _HOUR, 24
 
 def build_shell(spec: WebSocketBalancerSpec) -> Shell:
     """What a balancer's settings make of it. A maximum is a timeout itself, and none lies above it."""
-    maximum = spec.maximum_idle
+    # A plain number: however its author wrote it, the file and what is remembered of it are the same.
+    maximum = None if spec.maximum_idle is None else int(spec.maximum_idle)
     idle = IDLE_TIMEOUTS if maximum is None else (*(each for each in IDLE_TIMEOUTS if each < maximum), maximum)
     return Shell(
         connect_timeouts=CONNECT_TIMEOUTS,

@@ -376,3 +376,12 @@ def test_a_host_with_one_path_more_or_less_names_the_route_that_was_edited(fresh
     world.route("r3", path="/a.c", host="chat.example.com", generation=2)
     settle(planner)
     assert changes(planner) == ["Routes WebSocketRoute team-a/r3"]
+
+
+def test_a_maximum_makes_a_file_and_is_the_same_however_it_is_written() -> None:
+    planner = planner_of("Dynamic", maximums={"idle": "2h"})
+    before = planner.settle()
+    assert before.obstacle == ""
+    assert before.desired
+    planner.world.balancer(dataPlane="Dynamic", maximums={"idle": "120m"})
+    assert planner.settle().desired == before.desired
