@@ -48,7 +48,10 @@ async def test_a_change_is_told_and_not_made(stack: Stack, ask: Any) -> None:
         sockets = [await exits.enter_async_context(stack.socket(pod, host=host)) for pod in pods]
 
         async def edit() -> Any:
-            edited, fresh = a_route(stack, "chat", host, timeouts={"idle": "7m"}), a_route(stack, "new", stack.host("new"))
+            edited, fresh = (
+                a_route(stack, "chat", host, timeouts={"idle": "7m"}),
+                a_route(stack, "new", stack.host("new")),
+            )
             code, plan, errors = await ask(edited, fresh)
             assert (code, errors) == (0, "")
             routes = {route["route"]: route for route in plan["routes"]}
