@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.nginx.test_dynamic_choice import at, counted, serve
+from tests.nginx.test_dynamic_full import small
 from tests.nginx.test_render_handshake import connected, get, shake
 from tests.support.backend import Backend, running_backend
 from tests.support.configurations import HOST, configuration
 from tests.support.handshake import echo, handshake, held_socket
+from tests.support.hop import answer_to, ask_and_leave, question
 from tests.support.nginx_runner import Nginx, running_nginx
 from tests.support.ports import free_ports
+from tests.support.stored import Stored
 from tests.support.tables import forward
 from tests.support.waiting import until
 from wsroute.dataplane.table import Address, Forward, HashKey, HashSource, Policy, StickyCookie
@@ -168,19 +170,55 @@ async def test_a_socket_of_an_old_worker_is_taken_back_and_new_ones_are_decided(
 
 async def test_a_decision_that_comes_too_late_is_taken_back() -> None:
     async with routed(forward()) as (nginx, port, _):
-        [worker] = nginx.workers()
-        asked = (
-            "GET /ws HTTP/1.1\r\nHost: wsroute\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"X-WSRoute-Asked: short {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n\r\n"
-        )
-        os.kill(worker, signal.SIGSTOP)
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.connect(nginx.paths.decide_socket)
-            gone.sendall(asked.encode())
-        os.kill(worker, signal.SIGCONT)
+        ask_and_leave(nginx, question(*nginx.workers()))
         assert (await shake(port)).status == 101
         await until(lambda: counted(nginx) == {}, what="for no socket to be counted")
+
+
+def kept(nginx: Nginx) -> dict[str, dict[str, int | str]]:
+    """What is counted of sockets, by endpoint and by route."""
+    return {name: Stored(nginx, name).items() for name in ("wsroute_sockets", "wsroute_routes")}
+
+
+@pytest.mark.parametrize("is_counted", [True, False], ids=["counted", "uncounted"])
+async def test_when_nobody_hears_of_another_endpoint_all_is_as_it_was(*, is_counted: bool) -> None:
+    [nobody] = free_ports(1)
+    dead = Address("127.0.0.1", nobody)
+    async with small("wsroute_sockets") as full:
+        nginx = full.nginx
+        [worker] = nginx.workers()
+        full.serve(forward(), dead)
+        if not is_counted:
+            full.stored.fill(left=0)
+        assert f"X-WSRoute-Endpoint: {dead}\r\n" in await answer_to(nginx, question(worker))
+        full.stored.make_room()
+        before = kept(nginx)
+        assert before == {
+            "wsroute_sockets": {f"p{worker} {dead}": 1, f"t{dead}": 1} if is_counted else {},
+            "wsroute_routes": {f"{worker} team-a/chat": 1},
+        }
+        full.serve(forward(), at(full.backend), dead)
+        failed = f"1|team-a/chat|{dead}|{'' if is_counted else '1'}|502|-"
+        ask_and_leave(nginx, question(worker, failed=failed))
+        requests = Stored(nginx, "wsroute_counts")
+        await until(lambda: "retried team-a/chat" in requests.items(), what="for the other endpoint to be chosen")
+        await until(lambda: kept(nginx) == before, what="for that to be taken back")
+        [line] = Stored(nginx, "wsroute_open_1").items().values()
+        assert str(line).endswith(f" 127.0.0.1 {dead} team-a/chat")
+
+
+async def test_a_decision_that_found_no_room_to_be_counted_is_not_taken_back() -> None:
+    async with small("wsroute_sockets") as full:
+        full.serve(forward())
+        full.stored.fill(left=0)
+        ask_and_leave(full.nginx, question(*full.nginx.workers()))
+        requests = Stored(full.nginx, "wsroute_counts")
+        await until(lambda: requests.items() == {"forwarded team-a/chat": 1, "#": 1, "#team-a": 1}, what="for it")
+        full.stored.make_room()
+        assert (await shake(full.port)).status == 101
+        await until(lambda: len(full.nginx.access_log()) == 1, what="for the end of one that was counted")
+        assert kept(full.nginx) == {"wsroute_sockets": {}, "wsroute_routes": {}}
+        assert "js exception" not in full.nginx.error_log()
 
 
 @pytest.mark.parametrize(
@@ -197,14 +235,5 @@ async def test_handshakes_are_looked_at_for_a_worker_of_an_earlier_release(
 ) -> None:
     """It asks without the verdict of nginx's own table."""
     async with routed(forward()) as (nginx, _, _):
-        [worker] = nginx.workers()
-        reader, writer = await asyncio.open_unix_connection(nginx.paths.decide_socket)
-        writer.write(
-            f"{method} /ws HTTP/1.1\r\nHost: wsroute\r\n"
-            f"Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n"
-            f"X-WSRoute-Asked: short {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n\r\n".encode()
-        )
-        answer = await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-        assert f"X-Accel-Redirect: {place}\r\n".encode() in answer
+        asked = question(*nginx.workers(), method=method, version=version, key=key)
+        assert f"X-Accel-Redirect: {place}\r\n" in await answer_to(nginx, asked)

@@ -259,6 +259,23 @@ async def test_what_is_no_address_in_a_state_is_not_connected_to(strange: str) -
             assert (answer.status, answer.reason) == (503, "no-endpoints")
 
 
+@pytest.mark.parametrize(
+    "strange", ["c {mark}", "ab{mark}", "a {mark}0", "a "], ids=["generation", "blank", "long", "short"]
+)
+def test_a_state_without_the_mark_of_a_whole_table_is_none(nginx: Nginx, strange: str) -> None:
+    nginx.pusher.push(table())
+    state, mark = Path(nginx.paths.table_state), described(nginx)["mark"]
+    _wait_for(state, mark)
+    nginx.stop()
+    text = state.read_text()
+    assert text.count(f'"a {mark}"') == 1
+    state.write_text(text.replace(f'"a {mark}"', f'"{strange.format(mark=mark)}"'))
+    nginx.start((Path(nginx.paths.run) / "nginx.conf").read_text(), nginx.version)
+    assert nginx.ask_admin("/readyz") == (503, "no table\n")
+    found = described(nginx)
+    assert (found["live"], found["mark"]) == ("", "")
+
+
 def _wait_for(state: Path, mark: str) -> None:
     wait_until(lambda: state.exists() and mark in state.read_text(), "the state is written")
 
