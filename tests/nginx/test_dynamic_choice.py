@@ -158,12 +158,12 @@ async def test_between_equals_every_one_has_its_chance() -> None:
 
 
 async def test_of_many_the_fuller_one_of_two_that_are_drawn_is_passed_over() -> None:
-    async with balanced(6, forward()) as (nginx, port, found):
+    async with balanced(5, forward()) as (nginx, port, found):
         full, *others = found
         serve(nginx, forward(), at(full))
         held = [await held_socket(connected(port), host=HOST, path="/ws") for _ in range(60)]
         serve(nginx, forward(), *map(at, found))
-        for _ in range(60):
+        for _ in range(200):
             assert (await shake(port)).status == 101
         assert len(full.requests) == len(held)
         assert all(backend.requests for backend in others)
@@ -187,6 +187,7 @@ async def test_another_endpoint_is_tried_once_and_the_one_that_refuses_is_set_as
         serve(nginx, forward(), Address("127.0.0.1", dead))
         answer = await shake(port)
         assert (answer.status, answer.reason) == (502, "backend-refused"), "ejected, but the only one: it is asked"
+        assert (await nginx.log_line(12))["endpoint"] == f"127.0.0.1:{dead}", "and asked once"
 
 
 async def test_the_one_that_did_not_answer_is_not_tried_again_although_it_has_the_fewest_sockets() -> None:
@@ -203,6 +204,19 @@ async def test_the_one_that_did_not_answer_is_not_tried_again_although_it_has_th
             assert answer.status == 200
             assert (await nginx.log_line(1))["endpoint"] == f"{silent.address}:{silent.port} : {at(busy)}"
             await asyncio.gather(*(client.close() for client in held))
+
+
+async def test_a_client_that_its_cookie_brings_to_one_that_does_not_answer_goes_to_another() -> None:
+    [port] = free_ports(1)
+    async with silent_backend() as silent, running_backend() as other:
+        short = configuration(port=port, servers=[server(location(action=proxy(idle_timeout=200)))])
+        with running_nginx(short) as nginx:
+            home = Address(silent.address, silent.port)
+            action = forward(websocket_only=False, idle_timeout=200, sticky=StickyCookie("wsr", 0))
+            serve(nginx, action, at(other), returning=(home,))
+            answer = await get(port, headers={"Cookie": f"wsr={endpoint_id(home)}"})
+            assert answer.headers["set-cookie"] == f"wsr={endpoint_id(at(other))}; Path=/ws; HttpOnly"
+            assert (await nginx.log_line(1))["endpoint"] == f"{home} : {at(other)}"
 
 
 async def test_many_refusals_at_once_set_an_endpoint_aside_no_longer_than_one() -> None:

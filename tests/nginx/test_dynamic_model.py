@@ -58,7 +58,7 @@ headers = st.fixed_dictionaries(
 )
 HANDSHAKE = {"upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": KEY}
 ANYWHERE = (
-    st.sampled_from([*(host.replace("*", "x") for host in HOSTS), "x.y.example.com", "nobody.test"]),
+    st.sampled_from([*(host.replace("*", "x") for host in HOSTS), "x.y.example.com", "nobody.test", ".example.com"]),
     st.sampled_from([*PATHS, "/a/", "/a/b/", "/a/b/c/d", "/abc", "/b/x", "/c"]),
 )
 

@@ -16,12 +16,12 @@ from tests.support.dynamic import shell_of
 from tests.support.handshake import echo, held_socket
 from tests.support.nginx_runner import Nginx, local_options, running_nginx, short_folder
 from tests.support.ports import free_ports
-from tests.support.tables import address, group, host, largest, table
+from tests.support.tables import address, forward, group, host, largest, record, table
 from tests.support.waiting import until, wait_until
 from wsroute.dataplane import dictionary
 from wsroute.dataplane.room import ROOM, group_room, host_room
 from wsroute.dataplane.shards import host_line
-from wsroute.dataplane.table import Address, Table
+from wsroute.dataplane.table import Address, Policy, Table
 from wsroute.nginx.render import render
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
@@ -245,11 +245,14 @@ async def test_a_table_survives_a_restart_of_nginx() -> None:
             assert (await shake(port)).status == 101
 
 
+@pytest.mark.parametrize("policy", [Policy.LEAST_CONNECTIONS, Policy.ROUND_ROBIN])
 @pytest.mark.parametrize("strange", ["unix:/tmp/x:", "localhost:80"])
-async def test_what_is_no_address_in_a_state_is_not_connected_to(strange: str) -> None:
+async def test_what_is_no_address_in_a_state_is_not_connected_to(strange: str, policy: Policy) -> None:
     [port] = free_ports(1)
     async with running_backend() as backend:
-        with running_nginx(served(port, backend)) as nginx:
+        with running_nginx(configuration(port=port)) as nginx:
+            backends = group(Address("127.0.0.1", backend.port))
+            nginx.pusher.push(table(host(record(action=forward(policy=policy))), groups=[backends]))
             state = Path(nginx.paths.table_state)
             await asyncio.to_thread(_wait_for, state, described(nginx)["mark"])
             nginx.stop()

@@ -12,6 +12,7 @@ const UNKNOWN_MARK = 'f'.repeat(64);
 // What stays free for the next change's values, which are written before the old ones are given back.
 const RESERVE = 256 * 1024;
 
+const ENDPOINT_ID = /^[0-9a-f]{8}$(?!\n)/;
 const MARK = /^[0-9a-f]{64}$(?!\n)/;
 const HOST_KEY = /^h[a-z0-9-]{1,63} [*a-z0-9.-]{1,255}$(?!\n)/;
 const PATH_KEY = /^[=^][^\/\x00-\x1f\x7f]{1,1500}\//;

@@ -1,8 +1,5 @@
 // The endpoints of a group.
 
-// A dollar sign alone would match before a line feed at the end, too, in njs.
-const ENDPOINT_ID = /^[0-9a-f]{8}$(?!\n)/;
-
 function idOf(group, number) {
     const at = group.start + number * group.width;
     return group.text.substring(at, at + ID_LENGTH);
@@ -13,7 +10,8 @@ function addressOf(group, number) {
     return group.text.substring(at + ID_LENGTH, at + group.width).trimEnd();
 }
 
-// An address and a port: the first thing that nginx connects to is never a name or a socket of its own.
+// An address and a port: the first thing that nginx connects to is never a name or a socket of its own. A dollar sign
+// alone would match before a line feed at the end, too, in njs.
 const ADDRESS = /^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}$(?!\n)/;
 
 // Is an endpoint set aside?

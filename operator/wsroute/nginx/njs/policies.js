@@ -30,19 +30,14 @@ function endpointOf(group, number) {
     return {address: addressOf(group, number), id: idOf(group, number)};
 }
 
-// The endpoint that the client's cookie names: one that takes all clients, or else one that takes nobody else any more.
+// The endpoint that the client's cookie names, also one that takes nobody else any more.
 function byCookie(r, record, groups, usable) {
     const id = record.k === undefined ? undefined : r.variables['cookie_' + record.k.n];
-    if (id === undefined || !ENDPOINT_ID.test(id)) {
+    if (id === undefined) {
         return null;
     }
-    return withId(groups, id, usable, false) || withId(groups, id, usable, true);
-}
-
-function withId(groups, id, usable, returning) {
     for (let i = 0; i < groups.length; i++) {
-        const end = returning ? groups[i].all : groups[i].ready;
-        for (let number = returning ? groups[i].ready : 0; number < end; number++) {
+        for (let number = 0; number < groups[i].all; number++) {
             if (idOf(groups[i], number) === id && usable(addressOf(groups[i], number))) {
                 return endpointOf(groups[i], number);
             }
