@@ -138,7 +138,8 @@ async def test_a_cookie_brings_a_client_back_even_to_an_endpoint_that_takes_nobo
         others = [at(backend) for backend in found if backend is not home]
         serve(nginx, action, *others, returning=(at(home),))
         for _ in range(20):
-            assert (await shake(port, headers={"Cookie": f"a=b; {pair}"})).status == 101
+            answer = await shake(port, headers={"Cookie": f"a=b; {pair}"})
+            assert (answer.status, answer.headers["set-cookie"].partition(";")[0]) == (101, pair), "its age begins anew"
         assert len(home.requests) == 21
         for headers in ({}, {"Cookie": "wsr=00000000"}, {"Cookie": "wsr=../../x"}):
             for _ in range(5):

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.support.ports import free_ports
 from tests.support.stored import Stored
 from tests.support.tables import forward
 from tests.support.waiting import until
-from wsroute.dataplane.table import Address, Forward, HashKey, HashSource, Policy, StickyCookie
+from wsroute.dataplane.table import Address, Forward, HashKey, HashSource, OriginRules, Policy, StickyCookie
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
@@ -237,3 +238,24 @@ async def test_handshakes_are_looked_at_for_a_worker_of_an_earlier_release(
     async with routed(forward()) as (nginx, _, _):
         asked = question(*nginx.workers(), method=method, version=version, key=key)
         assert f"X-Accel-Redirect: {place}\r\n" in await answer_to(nginx, asked)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"connect_timeout": 1_000},
+        {"idle_timeout": 60_000},
+        {"rewrite_prefix": "/x"},
+        {"set_headers": (("X-Team", "a"),)},
+        {"remove_headers": ("X-Team",)},
+        {"sticky": StickyCookie("wsr", 0)},
+        {"origins": OriginRules("Report", (HOST,), require_header=True)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_the_worker_is_told_all_that_is_not_as_in_most_cases(changes: dict[str, Any]) -> None:
+    async with routed(forward()) as (nginx, _, backend):
+        asked = question(*nginx.workers(), form="whole")
+        assert "X-Accel-Redirect: @wsroute_usual\r\n" in await answer_to(nginx, asked)
+        serve(nginx, forward(**changes), at(backend))
+        assert "X-Accel-Redirect: @wsroute_other\r\n" in await answer_to(nginx, asked)

@@ -12,10 +12,12 @@ HEAD = "{method} /ws HTTP/1.1\r\nHost: wsroute\r\nSec-WebSocket-Version: {versio
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
-def question(worker: int, *, method: str = "GET", version: str = "13", key: str = KEY, failed: str = "") -> bytes:
+def question(
+    worker: int, *, method: str = "GET", version: str = "13", key: str = KEY, failed: str = "", form: str = "short"
+) -> bytes:
     """What this worker asks of a handshake with /ws over its connection 1. ``failed`` is what it tells of an endpoint
     that gave no answer."""
-    lines = f"X-WSRoute-Asked: short {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n"
+    lines = f"X-WSRoute-Asked: {form} {worker} 1 127.0.0.1 http websocket {HOST} ws 5000 3600000\r\n"
     lines += f"X-WSRoute-Failed: {failed}\r\n" if failed else ""
     return f"{HEAD.format(method=method, version=version, key=key)}{lines}\r\n".encode()
 
