@@ -123,21 +123,32 @@ function leastConnections(groups, usable) {
 }
 
 // One after the other, in exact shares: each run of as many turns as the weights add up to gives every group its weight.
+// The turn of one that is not usable is another one's of its group, or else of any group, by chance.
 function inTurn(groups, turns, usable) {
     const total = totalWeight(groups);
-    const step = coprimeStep(total);
-    let tries = groups.reduce((sum, group) => sum + group.ready, 0);
-    for (tries = Math.max(tries, total); tries > 0; tries--) {
-        const turn = nextTurn(turns);
-        const round = Math.floor(turn / total);
-        // Not the heaviest first and then the others, but mixed.
-        const found = atWeight(groups, turn % total * step % total);
-        const number = (round * found.group.weight + found.rest) % found.group.ready;
-        if (usable(addressOf(found.group, number))) {
-            return endpointOf(found.group, number);
+    const turn = nextTurn(turns);
+    // Not the heaviest first and then the others, but mixed.
+    const found = atWeight(groups, turn % total * coprimeStep(total) % total);
+    const number = (Math.floor(turn / total) * found.group.weight + found.rest) % found.group.ready;
+    if (usable(addressOf(found.group, number))) {
+        return endpointOf(found.group, number);
+    }
+    return byChance([found.group], usable) || byChance(groups, usable);
+}
+
+function byChance(groups, usable) {
+    const others = groups.filter((group) => hasAny(group, usable));
+    if (others.length === 0) {
+        return null;
+    }
+    const group = atWeight(others, Math.random() * totalWeight(others)).group;
+    const numbers = [];
+    for (let number = 0; number < group.ready; number++) {
+        if (usable(addressOf(group, number))) {
+            numbers.push(number);
         }
     }
-    return null;
+    return endpointOf(group, numbers[Math.floor(Math.random() * numbers.length)]);
 }
 
 function nextTurn(key) {
