@@ -237,14 +237,14 @@ function isValue(kind, value) {
 
 function isGroup(value) {
     const end = value.indexOf('\n');
-    const head = GROUP_HEAD.exec(value.substring(0, Math.max(0, end)));
+    const head = GROUP_HEAD.exec(value.substring(0, end));
     if (head === null) {
         return false;
     }
     const number = Number(head[1]) + Number(head[2]);
     const width = Number(head[3]);
     const group = {text: value, start: end + 1, width: width};
-    if (value.length !== end + 1 + number * width || number > 0 && width === 0) {
+    if (value.length !== end + 1 + number * width) {
         return false;
     }
     for (let i = 0; i < number; i++) {
@@ -277,21 +277,18 @@ function isTarget(target) {
 function keys(r) {
     const table = ngx.shared.wsroute;
     const live = liveGeneration(table);
-    const found = live === '' ? [] : table.keys(MANY).filter((key) => key[0] === live);
+    const found = table.keys(MANY).filter((key) => key[0] === live);
     r.headersOut['Content-Type'] = 'text/plain; charset=utf-8';
     r.return(200, found.map((key) => key.substring(1) + '\n').join(''));
 }
 
-// What some keys hold, null for one that there is not.
+// What some keys hold, null for one that there is not: JSON has no other word for it.
 function values(r) {
     const table = ngx.shared.wsroute;
     const live = liveGeneration(table);
     const wanted = askedFor(r);
     if (wanted !== null) {
-        reply(r, 200, wanted.map((key) => {
-            const value = live === '' ? undefined : table.get(live + key);
-            return value === undefined ? null : value;
-        }));
+        reply(r, 200, wanted.map((key) => live === '' ? null : table.get(live + key)));
     }
 }
 
