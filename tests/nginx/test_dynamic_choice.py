@@ -245,7 +245,7 @@ async def test_a_request_that_may_have_been_acted_upon_is_not_sent_twice() -> No
         with running_nginx(short) as nginx:
             action = forward(websocket_only=False, idle_timeout=200)
             serve(nginx, action, *(Address(endpoint.address, endpoint.port) for endpoint in (one, two)))
-            for number, (method, tries) in enumerate((("GET", 2), ("POST", 1)), start=1):
+            for number, (method, tries) in enumerate((("GET", 2), ("HEAD", 2), ("POST", 1)), start=1):
                 reader, writer = await asyncio.open_connection(sock=connected(port))
                 lines = (f"{method} /ws HTTP/1.1", f"Host: {HOST}", "Content-Length: 2", "Connection: close", "", "ok")
                 writer.write("\r\n".join(lines).encode())

@@ -113,11 +113,11 @@ export default {answer};
 
 
 @contextmanager
-def altered(alter: Callable[[str, Path], str], *, port: int, workers: int = 1) -> Iterator[Nginx]:
+def altered(alter: Callable[[str, Path], str], *, port: int, workers: int = 1, **changes: Any) -> Iterator[Nginx]:
     """nginx with a configuration that ``alter`` makes of the usual one, in a folder that it may write to."""
     with short_folder() as folder:
         nginx = Nginx(folder, local_options())
-        given = configuration(port=port, worker_processes=workers, worker_connections=4_096)
+        given = configuration(port=port, worker_processes=workers, worker_connections=4_096, **changes)
         shell = render(shell_of(given), nginx.paths, options=nginx.options)
         text = alter(shell.text, folder)
         assert text != shell.text

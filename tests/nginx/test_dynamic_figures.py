@@ -7,9 +7,11 @@ import pytest
 
 from tests.nginx.test_dynamic_choice import counted
 from tests.nginx.test_dynamic_counts import altered
+from tests.nginx.test_render_handshake import get
 from tests.support.nginx_runner import Nginx
 from tests.support.ports import free_ports
 from tests.support.stored import Stored, with_stored
+from tests.support.tables import table
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
@@ -47,3 +49,12 @@ def test_keys_that_nginx_has_forgotten_make_room_for_others(nginx: Nginx) -> Non
     stored.put(requests | together | {"#": 99, "#team-a": 40, "#team-c": 50})
     assert json.loads(nginx.ask_admin("/table/counts")[1])["requests"] == requests | together
     assert stored.items() == requests | together | {"#": 3, "#team-a": 2, "#team-b": 1, "#team-c": 0}
+
+
+async def test_what_no_route_is_for_takes_one_key() -> None:
+    [port] = free_ports(1)
+    with altered(with_stored, port=port) as nginx:
+        nginx.pusher.push(table())
+        for path in ("/nowhere", "/nobody"):
+            assert (await get(port, path)).status == 404
+        assert Stored(nginx, "wsroute_counts").items() == {"no-route ": 2}

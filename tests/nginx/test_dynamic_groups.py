@@ -1,13 +1,15 @@
 """Routes to several groups of endpoints of a Dynamic balancer, and what of a route a client is told."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from tests.nginx.test_dynamic_choice import at, backends, serve
 from tests.nginx.test_dynamic_counts import altered
 from tests.nginx.test_render_handshake import connected, get, shake
-from tests.support.configurations import HOST, configuration
+from tests.support.configurations import HOST, configuration, location, proxy, server, upstream
+from tests.support.dynamic import table_of
 from tests.support.handshake import held_socket
 from tests.support.nginx_runner import running_nginx
 from tests.support.ports import free_ports
@@ -103,3 +105,31 @@ async def test_a_cookie_is_for_its_path_if_that_is_one_that_every_browser_reads_
             nginx.pusher.push(table(host(*paths), groups=[group(at(backend))]))
             assert "; Path=/a/b-c;" in (await get(port, "/a/b-c/d")).headers["set-cookie"]
             assert "; Path=/;" in (await get(port, "/a,b/d")).headers["set-cookie"]
+
+
+def with_all_headers(text: str, _folder: Path) -> str:
+    """As an administrator's own template may have it: headers whose names are odd to nginx are not left out."""
+    return text.replace("http {", "http {\n    ignore_invalid_headers off;", 1)
+
+
+async def test_a_header_with_a_dot_that_another_route_changes_reaches_the_endpoints_of_this_one() -> None:
+    [port] = free_ports(1)
+    places = [server(location("/other", proxy(remove_headers=("X.Team",))), location())]
+    async with backends(1) as [backend]:
+        endpoints = [upstream(backend.endpoint())]
+        with altered(with_all_headers, port=port, servers=places, upstreams=endpoints) as nginx:
+            nginx.pusher.push(table_of(configuration(port=port, servers=places, upstreams=endpoints)))
+            assert (await shake(port, headers={"X.Team": "a"})).status == 101
+            assert backend.last.headers["X.Team"] == "a"
+            assert (await shake(port, "/other", headers={"X.Team": "a"})).status == 101
+            assert "X.Team" not in backend.last.headers
+
+
+async def test_a_header_is_set_however_long_its_value_is() -> None:
+    [port] = free_ports(1)
+    async with backends(1) as [backend]:
+        places = [location(action=proxy(set_headers=(("X-Team", "x" * 2_000),)))]
+        routed = configuration(port=port, upstreams=[upstream(backend.endpoint())], servers=[server(*places)])
+        with running_nginx(routed):
+            assert (await shake(port)).status == 101
+            assert backend.last.headers["X-Team"] == "x" * 2_000

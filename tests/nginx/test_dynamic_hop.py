@@ -20,9 +20,20 @@ from tests.support.hop import answer_to, ask_and_leave, question
 from tests.support.nginx_runner import Nginx, running_nginx
 from tests.support.ports import free_ports
 from tests.support.stored import Stored
-from tests.support.tables import forward
+from tests.support.tables import GROUP, forward, group, host, record, table
 from tests.support.waiting import until
-from wsroute.dataplane.table import Address, Forward, HashKey, HashSource, OriginRules, Policy, StickyCookie
+from wsroute.dataplane.ir import RefusalReason, Refuse, RouteRef
+from wsroute.dataplane.table import (
+    Address,
+    EndpointGroup,
+    Forward,
+    HashKey,
+    HashSource,
+    HostRecord,
+    OriginRules,
+    Policy,
+    StickyCookie,
+)
 
 pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("dynamic")]
 
@@ -130,9 +141,10 @@ async def test_the_longest_way_that_a_request_takes_through_nginx_is_not_too_lon
         assert len(line["endpoint"].split(" : ")) == 2
 
 
-async def test_without_endpoints_nobody_waits_for_a_body() -> None:
+@pytest.mark.parametrize("groups", [[EndpointGroup(GROUP, ())], []], ids=["none", "unknown"])
+async def test_without_endpoints_nobody_waits_for_a_body(groups: list[EndpointGroup]) -> None:
     async with routed(forward(websocket_only=False)) as (nginx, port, _):
-        serve(nginx, forward(websocket_only=False))
+        nginx.pusher.push(table(host(record(action=forward(websocket_only=False))), groups=groups))
         answer = await handshake(
             connected(port), host=HOST, path="/ws", method="POST", headers={"Upgrade": None, "Content-Length": "900000"}
         )
@@ -206,6 +218,39 @@ async def test_when_nobody_hears_of_another_endpoint_all_is_as_it_was(*, is_coun
         await until(lambda: kept(nginx) == before, what="for that to be taken back")
         [line] = Stored(nginx, "wsroute_open_1").items().values()
         assert str(line).endswith(f" 127.0.0.1 {dead} team-a/chat")
+
+
+async def test_a_refusal_that_nobody_hears_takes_back_nothing() -> None:
+    async with small("wsroute_sockets") as full:
+        nginx = full.nginx
+        full.serve(forward())
+        [worker] = nginx.workers()
+        await answer_to(nginx, question(worker))
+        before = kept(nginx)
+        ask_and_leave(nginx, question(worker, version="8"))
+        requests = Stored(nginx, "wsroute_counts")
+        await until(lambda: "upgrade-required team-a/chat" in requests.items(), what="for the refusal")
+        assert (await shake(full.port, headers={"Sec-WebSocket-Version": "8"})).status == 426
+        assert kept(nginx) == before
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        host(record(route=RouteRef("team-b", "other"))),
+        host(record(action=Refuse(RefusalReason.NO_ENDPOINTS))),
+        host(record("/other")),
+        host(name="other.example.com"),
+    ],
+    ids=["another route", "refused", "no path", "no host"],
+)
+async def test_only_the_same_route_asks_another_endpoint(now: HostRecord) -> None:
+    async with routed(forward()) as (nginx, _, backend):
+        failed = "1|team-a/chat|127.0.0.1:1|1|502|-"
+        asked = question(*nginx.workers(), failed=failed)
+        assert "X-Accel-Redirect: @wsroute_again\r\n" in await answer_to(nginx, asked)
+        nginx.pusher.push(table(now, groups=[group(at(backend))]))
+        assert "X-Accel-Redirect: @wsroute_502\r\n" in await answer_to(nginx, asked)
 
 
 async def test_a_decision_that_found_no_room_to_be_counted_is_not_taken_back() -> None:
