@@ -256,7 +256,7 @@ async def test_only_the_same_route_asks_another_endpoint(now: HostRecord) -> Non
 async def test_a_decision_that_found_no_room_to_be_counted_is_not_taken_back() -> None:
     async with small("wsroute_sockets") as full:
         full.serve(forward())
-        full.stored.fill(left=0)
+        full.stored.fill(left=1)
         ask_and_leave(full.nginx, question(*full.nginx.workers()))
         requests = Stored(full.nginx, "wsroute_counts")
         await until(lambda: requests.items() == {"forwarded team-a/chat": 1, "#": 1, "#team-a": 1}, what="for it")
