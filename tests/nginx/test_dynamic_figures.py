@@ -1,6 +1,7 @@
 """What is told of nginx's counts where they are not as they mostly are."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.nginx.test_dynamic_choice import counted
 from tests.nginx.test_dynamic_counts import altered
 from tests.nginx.test_render_handshake import get
+from tests.support.hop import answer_to, question
 from tests.support.nginx_runner import Nginx
 from tests.support.ports import free_ports
 from tests.support.stored import Stored, with_stored
@@ -58,3 +60,26 @@ async def test_what_no_route_is_for_takes_one_key() -> None:
         for path in ("/nowhere", "/nobody"):
             assert (await get(port, path)).status == 404
         assert Stored(nginx, "wsroute_counts").items() == {"no-route ": 2}
+
+
+@pytest.mark.parametrize(("failures", "pause"), [(0, 1_000), (1, 2_000), (3, 8_000), (9, 30_000)])
+async def test_an_endpoint_is_set_aside_for_longer_with_each_failure_up_to_half_a_minute(
+    nginx: Nginx, failures: int, pause: int
+) -> None:
+    ejected = Stored(nginx, "wsroute_ejected")
+    nginx.pusher.push(table())
+    ejected.put({"10.0.0.1:80": f"0 {failures}"})
+    before = int(time.time() * 1_000)
+    await answer_to(nginx, question(*nginx.workers(), failed="1|team-a/chat|10.0.0.1:80|1|502|-"))
+    after = int(time.time() * 1_000)
+    until, number = str(ejected.items()["10.0.0.1:80"]).split(" ")
+    assert int(number) == failures + 1
+    assert before + pause <= int(until) <= after + pause + 1
+
+
+async def test_an_endpoint_that_took_the_connection_is_not_set_aside(nginx: Nginx) -> None:
+    nginx.pusher.push(table())
+    asked = question(*nginx.workers(), failed="1|team-a/chat|10.0.0.1:8080|1|504|0.001")
+    assert "X-Accel-Redirect: @wsroute_504\r\n" in await answer_to(nginx, asked)
+    assert Stored(nginx, "wsroute_ejected").items() == {}
+    assert Stored(nginx, "wsroute_counts").items() == {"backend-timeout team-a/chat": 1, "#": 1, "#team-a": 1}

@@ -62,6 +62,20 @@ async def test_whatever_the_weight_of_those_that_are_set_aside_another_one_is_as
             assert {line["endpoint"] for line in nginx.access_log()} == {str(at(backend))}
 
 
+async def test_a_group_keeps_its_share_of_the_turns_while_one_of_its_endpoints_is_set_aside() -> None:
+    port, nobody = free_ports(2)
+    async with backends(2) as (one, two):
+        with altered(with_stored, port=port) as nginx:
+            dead = Address("127.0.0.1", nobody)
+            Stored(nginx, "wsroute_ejected").put({str(dead): f"{10**15} 1"})
+            action = forward(Target("a/one:80", 1), Target("b/two:80", 1), policy=Policy.ROUND_ROBIN)
+            groups = [EndpointGroup("a/one:80", (dead, at(one))), EndpointGroup("b/two:80", (at(two),))]
+            nginx.pusher.push(table(host(record(action=action)), groups=groups))
+            for _ in range(32):
+                assert (await shake(port)).status == 101
+            assert (len(one.requests), len(two.requests)) == (16, 16)
+
+
 async def test_turns_mix_groups_by_their_weights() -> None:
     [port] = free_ports(1)
     async with backends(2) as (heavy, light):

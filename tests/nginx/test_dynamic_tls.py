@@ -17,6 +17,7 @@ from tests.support.handshake import echo
 from tests.support.hello import raw_shown
 from tests.support.nginx_runner import Nginx
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 from wsroute.cluster.certificates import Certificate
 from wsroute.dataplane.certificates import NO_CERTIFICATES
 
@@ -110,3 +111,25 @@ async def test_a_table_that_says_nothing_of_certificates_refuses_every_handshake
                 await shown(port, HOST, AUTHORITY.trusting())
             nginx.load(configured)
             assert await shown(port, HOST, AUTHORITY.trusting()) == der(certificate)
+
+
+async def test_a_state_that_names_another_file_than_a_certificate_s_shows_none() -> None:
+    [port] = free_ports(1)
+    certificate = AUTHORITY.issue(HOST).certificate()
+    async with running_backend() as backend:
+        with running_tls(listening(backend, {port: tls_of(certificate)}), certificate) as nginx:
+            state = Path(nginx.paths.table_state)
+            mark = json.loads(nginx.ask_admin("/table")[1])["mark"]
+            await until(lambda: state.exists() and mark in state.read_text(), what="for the state")
+            nginx.stop()
+            rename(state, certificate.file, "other")
+            file_of(nginx, certificate).rename(Path(nginx.paths.certificates, "other.pem"))
+            nginx.start((Path(nginx.paths.run) / "nginx.conf").read_text(), nginx.version)
+            with pytest.raises(ssl.SSLError, match="ALERT_INTERNAL_ERROR"):
+                await shown(port, HOST, AUTHORITY.trusting())
+
+
+def rename(state: Path, known: str, other: str) -> None:
+    before = state.read_text()
+    assert known in before
+    state.write_text(before.replace(known, other))
