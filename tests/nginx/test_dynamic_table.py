@@ -85,10 +85,12 @@ def test_what_is_no_mark_of_a_table_is_never_its_mark(nginx: Nginx, path: str, q
     assert described(nginx) == found
 
 
-def test_before_there_is_a_table_nothing_of_it_is_told(nginx: Nginx) -> None:
+def test_of_what_is_not_served_nothing_is_told(nginx: Nginx) -> None:
     assert post(nginx, "/table/entries?generation=b", [["s", "hws a.example.com", "0 a.example.com|ws"]]) == 204
     assert nginx.ask_admin("/table/keys") == (200, "")
     assert nginx.ask_admin("/table/values", body='["bhws a.example.com", "m"]') == (200, "[null,null]\n")
+    nginx.pusher.push(table())
+    assert nginx.ask_admin("/table/values", body='["hws nobody.test"]') == (200, "[null]\n")
 
 
 def test_the_entries_are_counted_anew_after_each_write(nginx: Nginx) -> None:
