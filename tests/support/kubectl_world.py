@@ -61,9 +61,10 @@ class KubectlWorld(Kubectl):
             raise KubectlError(
                 "kubectl apply failed", f'Error from server (NotFound): namespaces "{namespace}" not found'
             )
+        same = known is not None and known.get("spec") == body.get("spec")
         meta = {
             "uid": f"{body['kind']}-{body['metadata']['name']}",
-            "generation": known["metadata"]["generation"] + 1 if known is not None else 1,
+            "generation": known["metadata"]["generation"] + (not same) if known is not None else 1,
             "creationTimestamp": f"2026-01-01T00:00:{len(self.objects) % 60:02}Z",
             **({k: v for k, v in known["metadata"].items() if k == "creationTimestamp"} if known else {}),
             **body["metadata"],

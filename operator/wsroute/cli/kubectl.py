@@ -13,6 +13,25 @@ TIMEOUT: Final = 60.0
 """Seconds for one command."""
 
 
+_UNANSWERED: Final = (
+    "Unable to connect to the server",
+    "The connection to the server ",
+    "You must be logged in to the server",
+    "(ServiceUnavailable)",
+    "(Timeout)",
+    "(ServerTimeout)",
+    "(TooManyRequests)",
+    "couldn't get current server API group list",
+    "failed to download openapi",
+    "net/http: ",
+    "dial tcp",
+    "i/o timeout",
+    "no such host",
+    ": EOF",
+)
+"""Words of kubectl when it got no answer from an API server."""
+
+
 class KubectlError(Exception):
     """kubectl did not do it. The text is a sentence for the user; ``words`` is what kubectl said."""
 
@@ -30,6 +49,13 @@ class KubectlError(Exception):
     def forbidden(self) -> bool:
         """Whether the user lacks a right."""
         return "(Forbidden)" in self.words or " is forbidden: " in self.words
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether no API server said so: it is away, does not know the user, or kubectl itself can't be run."""
+        if "failed calling webhook" in self.words:
+            return False  # the API server is there, and somebody else's webhook is not
+        return not self.words or any(sign in self.words for sign in _UNANSWERED)
 
     @property
     def not_found(self) -> bool:
@@ -51,10 +77,7 @@ class Kubectl:
     async def json(self, *arguments: str, text: str | None = None) -> Any:
         """A command's output as JSON; ``text`` is its standard input. Raises KubectlError."""
         output = await self.run(*arguments, "-o", "json", text=text)
-        try:
-            return json.loads(output)
-        except ValueError:
-            raise KubectlError(f"kubectl {arguments[0]} gives no JSON.") from None
+        return read_json(arguments[0], output)
 
     async def run(self, *arguments: str, text: str | None = None) -> str:
         """A command's output; ``text`` is its standard input. Raises KubectlError."""
@@ -84,3 +107,11 @@ class Kubectl:
             last = words.splitlines()[-1] if words else f"exit code {process.returncode}"
             raise KubectlError(f"kubectl {arguments[0]} failed: {printable(last)}", words)
         return output.decode(errors="replace")
+
+
+def read_json(command: str, output: str) -> Any:
+    """What a command printed. Raises KubectlError."""
+    try:
+        return json.loads(output)
+    except (ValueError, RecursionError):
+        raise KubectlError(f"kubectl {command} gives no JSON.") from None

@@ -4,7 +4,7 @@ Only the functions that take a Path, or read the standard input, touch the disk;
 """
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,19 @@ STANDARD_INPUT: Final = Path("-")
 """Stands for a file."""
 
 # The loader in C is ten times as fast; the other one is there where PyYAML was built without it.
-_Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """Reads YAML as kubectl does, to which a time without quotes is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_LISTS_IN_LISTS: Final = 8
 
 
 class ManifestError(ValueError):
@@ -78,13 +90,17 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _objects(document: Any) -> Iterable[Any]:
-    if document is None:
-        return ()
-    if isinstance(document, Mapping) and document.get("kind") == "List":
-        items = document.get("items")
-        return items if isinstance(items, list) else ()
-    return (document,)
+def _objects(document: Any, depth: int = 0) -> Iterator[Any]:
+    """The objects of a document, those of lists each by itself: kubectl takes a WebSocketRouteList for one, too."""
+    match document:
+        case None:
+            return
+        case {"kind": str(kind), **rest} if kind.endswith("List") and depth < _LISTS_IN_LISTS:
+            items = rest.get("items")
+            for item in items if isinstance(items, list) else ():
+                yield from _objects(item, depth + 1)
+        case _:
+            yield document
 
 
 def _manifest(source: str, number: int, body: Any, kinds: Collection[ApiKind]) -> Manifest | None:
@@ -95,8 +111,10 @@ def _manifest(source: str, number: int, body: Any, kinds: Collection[ApiKind]) -
         return None
     meta = body.get("metadata")
     name = meta.get("name") if isinstance(meta, dict) else None
-    if not isinstance(name, str) or not name:
+    if not isinstance(meta, dict) or not isinstance(name, str) or not name:
         raise ManifestError(f"{where}: metadata.name is missing; give the {body['kind']} a name.")
+    if not isinstance(meta.get("namespace"), str | None):
+        raise ManifestError(f"{where}: metadata.namespace is no text; put it in quotes.")
     return Manifest(source=source, body=_as_stored(body), written=body)
 
 
@@ -105,7 +123,7 @@ def _as_stored(body: dict[str, Any]) -> dict[str, Any]:
 
     All objects count as equally old, so that names alone decide who owns a host.
     """
-    meta = dict(body["metadata"])
+    meta = {field: value for field, value in body["metadata"].items() if value is not None}
     if body["kind"] != "Namespace":
         meta.setdefault("namespace", "default")
     meta["uid"] = f"{body['kind']}/{meta.get('namespace', '')}/{meta['name']}"

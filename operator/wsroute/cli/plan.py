@@ -10,16 +10,18 @@ from typing import Any, Final
 
 from wsroute.cli.balancer import View, ViewError, read_view
 from wsroute.cli.cluster import Outcome, applied, deleted, read_cluster
+from wsroute.cli.foresight import Given, Status, notes
 from wsroute.cli.kubectl import Kubectl, KubectlError
 from wsroute.cli.manifests import KINDS, ManifestError, read_paths
+from wsroute.cli.operators import find_operators, guessed
 from wsroute.cli.preview import BalancerChange, Effect, Place, Preview, RouteChange, Terms, preview
 from wsroute.cli.routes import duration, policies, route_sockets
 from wsroute.cli.terminal import complain, printable
 from wsroute.cluster.kinds import Kind
 from wsroute.cluster.objects import Key
 from wsroute.dataplane.ir import PathMatch, Refuse
+from wsroute.dataplane.reload_changes import shortened
 from wsroute.dataplane.table import Forward
-from wsroute.graph.model import GraphSettings
 
 GOOD, HARM, UNUSABLE = 0, 1, 2
 
@@ -34,18 +36,18 @@ _SIGNS: Final = {Effect.ADDED: "+", Effect.REMOVED: "-", Effect.CHANGED: "~", Ef
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What would change. ``views`` are the balancers as their pods serve them, where these could be read, and
-    ``statuses`` what the operator says of them."""
+    ``statuses`` what the operator says of them. The pods of ``emptied`` namespaces end with everything there."""
 
     preview: Preview
     refused: Mapping[str, str]
     views: Mapping[Key, View]
-    statuses: Mapping[Key, Mapping[str, Any]]
+    statuses: Mapping[Key, Status]
     notes: tuple[str, ...]
+    emptied: frozenset[str] = frozenset()
 
     def sockets(self, balancer: Key) -> int:
         """The open sockets of a balancer, as far as they are known."""
-        held = self.statuses.get(balancer, {}).get("sockets")
-        return held if isinstance(held, int) else 0
+        return self.statuses.get(balancer, Status()).sockets
 
     def held(self, change: RouteChange) -> int | None:
         """The open sockets of a route, None where nobody tells."""
@@ -53,12 +55,19 @@ class Plan:
         view = None if balancer is None else self.views.get(balancer)
         return None if view is None else route_sockets(view)[str(change.route)]
 
+    def ends(self, change: RouteChange) -> bool:
+        """Whether the pods that a route's sockets go to end."""
+        return change.route.namespace in self.emptied
+
     @property
     def harms(self) -> bool:
         """Whether somebody should look before it is done."""
-        closes = any(each.closes and self.sockets(each.key) for each in self.preview.balancers)
-        invalid = any(each.after is not None and each.after.spec is None for each in self.preview.balancers)
-        return bool(self.refused or closes or invalid or any(each.is_harmed for each in self.preview.routes))
+        balancers, routes = self.preview.balancers, self.preview.routes
+        closes = any(each.closes and self.sockets(each.key) for each in balancers)
+        closes |= any(self.ends(each) and self.held(each) for each in routes)
+        invalid = any(each.after is not None and each.after.spec is None for each in balancers)
+        beside = any(each.problems for each in balancers)
+        return bool(self.refused or closes or invalid or beside or any(each.is_harmed for each in routes))
 
 
 def plan(kubectl: Kubectl, paths: Sequence[Path], *, delete: bool, server_side: bool, as_json: bool) -> int:
@@ -88,17 +97,21 @@ async def _plan(kubectl: Kubectl, paths: Sequence[Path], *, delete: bool, server
         if delete
         else await applied(kubectl, cluster, manifests, server_side=server_side)
     )
-    terms = Terms(GraphSettings(default_balancer=cluster.default), cluster.watched, time.time())
+    was, will = find_operators(cluster.objects), find_operators(outcome.objects)
+    leaving = tuple(each for each in was if each.namespace not in {other.namespace for other in will})
+    terms = Terms(
+        was or will or (guessed(cluster.objects),), (*will, *leaving) or (guessed(outcome.objects),), time.time()
+    )
     found = preview(cluster.objects, outcome.objects, outcome.asked, terms)
-    statuses = {key: raw.get("status", {}) for (kind, key), raw in cluster.objects.items() if kind is Kind.BALANCER}
-    notes = cluster.notes
-    if cluster.watched:
-        notes += tuple(
-            f"The operator does not watch the namespace {key.namespace}: it would not serve {key}."
-            for kind, key in sorted(outcome.asked)
-            if kind is Kind.ROUTE and key.namespace not in cluster.watched
-        )
-    return Plan(found, outcome.refused, await _views(kubectl, found), statuses, notes)
+    given = Given(cluster.objects, outcome.objects, outcome.asked, terms.after, leaving, guessed=not (was or will))
+    return Plan(
+        preview=found,
+        refused=outcome.refused,
+        views=await _views(kubectl, found),
+        statuses={key: Status.of(raw) for (kind, key), raw in cluster.objects.items() if kind is Kind.BALANCER},
+        notes=(*cluster.notes, *notes(given, found)),
+        emptied=frozenset(key.name for kind, key in outcome.asked if delete and kind is Kind.NAMESPACE),
+    )
 
 
 async def _views(kubectl: Kubectl, found: Preview) -> Mapping[Key, View]:
@@ -111,7 +124,7 @@ async def _views(kubectl: Kubectl, found: Preview) -> Mapping[Key, View]:
                     kubectl, namespace=each.key.namespace, name=each.key.name, pod=None, sockets=False
                 )
             except (ViewError, KubectlError):
-                continue
+                continue  # its number of sockets is told all the same
             if len(view.dumps) == len(view.pods):
                 views[each.key] = view
     return views
@@ -149,7 +162,10 @@ def _title(found: Plan, change: BalancerChange) -> str:
 
 
 def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
-    after = change.after
+    after, before = change.after, change.before
+    held = found.statuses.get(change.key, Status()).held
+    if held:
+        yield f"! Now: {held}"
     if after is None:
         yield "! It would be gone: its pods go on with what they serve, and nothing of that changes any more."
         return
@@ -157,12 +173,19 @@ def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
         yield "! It would not be valid, and its pods would keep what they serve:"
         yield from (f"    {problem}" for problem in after.acceptance_problems)
         return
-    if change.before is None:
+    if before is None:
         yield "+ It is new."
+    elif before.spec is None:
+        yield "It would be valid again: what its pods serve now is unknown here, so that nginx may have to be reloaded."
     elif change.reload:
         yield from _of_reload(found, change)
+    elif after.spec.is_dynamic:
+        yield "No reload: what changes is live within milliseconds, and nginx closes no open socket."
     else:
-        yield "No reload: what changes is live within milliseconds, and no open socket is closed."
+        yield "No reload: nothing changes in its nginx.conf, and nginx closes no open socket."
+    if change.moves:
+        yield "! It would have the pods of another Deployment: the former ones go on with what they serve."
+    yield from (f"! {problem}" for problem in change.problems)
     if change.rollout:
         yield (
             f"! Of its Deployment {change.rollout}: that closes the sockets there, those of one worker at a time, "
@@ -173,7 +196,7 @@ def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
 def _of_reload(found: Plan, change: BalancerChange) -> Iterator[str]:
     assert change.after is not None
     assert change.after.spec is not None
-    reload, told = change.after.spec.reload, ", ".join(map(str, change.reload or ()))
+    reload, told = change.after.spec.reload, ", ".join(map(str, shortened(change.reload or ())))
     if reload.restarts:
         yield f"! Its pods are replaced ({told}): that closes the sockets that outlive their grace period."
         return
@@ -182,7 +205,7 @@ def _of_reload(found: Plan, change: BalancerChange) -> Iterator[str]:
         f"Open sockets stay with the workers that have them. Those still open after {duration(reload.drains_for)}, the "
         "drainTimeout, are closed."
     )
-    draining = found.statuses.get(change.key, {}).get("draining", {}).get("generations", 0)
+    draining = found.statuses.get(change.key, Status()).generations
     if draining >= reload.max_draining_generations:
         yield (
             f"It has to wait: {draining} generations of old workers hold sockets already, which is the "
@@ -200,9 +223,16 @@ def _of_route(found: Plan, change: RouteChange) -> Iterator[str]:
     below += [_of_place(*each) for each in places[:MOST]]
     if len(places) > MOST:
         below.append(f"and {len(places) - MOST} more")
+    was, will = (None if each is None else each.balancer for each in (change.before, change.after))
+    if change.frozen and change.effect is not Effect.UNCHANGED:
+        below.append("the pods go on with it as it is now")
+    elif was is not None and will is not None and was != will:
+        below.append(f"the balancer {will} takes it, and no longer {was}")
     held = found.held(change)
-    if held and change.effect is not Effect.UNCHANGED:
-        below.append(f"{held} open sockets stay as they are")
+    if held and found.ends(change):
+        below.append(f"! {held} open sockets end with the pods of the namespace")
+    elif held and change.effect is not Effect.UNCHANGED:
+        below.append(f"{held} open sockets: nginx leaves them as they are")
     yield from (f"    {line}" for line in below)
 
 
@@ -215,7 +245,7 @@ def _summary(change: RouteChange) -> str:
     if before is not None and before.problems:
         return "is accepted"
     if after.serves and not after.endpoints:
-        return "has no endpoint"
+        return "is new, and has no endpoint" if before is None else "has no endpoint"
     return {Effect.ADDED: "is new", Effect.CHANGED: "changes", Effect.UNCHANGED: "stays as it is"}[change.effect]
 
 
@@ -257,6 +287,7 @@ def to_json(found: Plan) -> Any:
                 "problems": [] if each.after is None else [str(problem) for problem in each.after.acceptance_problems],
                 "reload": [change._asdict() for change in each.reload or ()],
                 "rollout": each.rollout,
+                "beside": list(each.problems),
                 "closesSockets": each.closes,
             }
             for each in found.preview.balancers

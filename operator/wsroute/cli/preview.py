@@ -1,32 +1,31 @@
 """What other objects would make of the balancers of a cluster: two passes like the operator's, compared. Pure."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from wsroute.api.conditions import Problem
+from wsroute.cli.operators import Name, Objects, Operator
 from wsroute.cluster.balancer_state import BalancerState, read_state
 from wsroute.cluster.kinds import Kind, parse_record
-from wsroute.cluster.objects import Key, Snapshot
+from wsroute.cluster.objects import Deployment, Key, Snapshot
+from wsroute.cluster.quarantine import Quarantined
 from wsroute.cluster.state import ClusterState
 from wsroute.dataplane.build import build_file
 from wsroute.dataplane.build_table import build_table
-from wsroute.dataplane.ir import Configuration, PathMatch, Refuse
-from wsroute.dataplane.main_template import find_main_template
-from wsroute.dataplane.names import state_name
+from wsroute.dataplane.certificates import ListenerTls
+from wsroute.dataplane.ir import Configuration, PathMatch, RefusalReason, Refuse
+from wsroute.dataplane.main_template import describe_refused, find_main_template, still_refused
+from wsroute.dataplane.names import BALANCER_LABEL, state_name
 from wsroute.dataplane.reload_changes import Change, changed_routes, changed_settings, settings_of
 from wsroute.dataplane.table import Forward
 from wsroute.graph.build import build_graph
+from wsroute.graph.endpoints import NO_ENDPOINTS
 from wsroute.graph.memo import Memo
-from wsroute.graph.model import BalancerNode, Graph, GraphSettings
+from wsroute.graph.model import BackendNode, BalancerNode, GraphSettings, RouteNode
 from wsroute.graph.status import count_endpoints
-
-Name = tuple[Kind, Key]
-"""Names an object."""
-
-Objects = Mapping[Name, Mapping[str, Any]]
-"""Objects as the API server gives them."""
 
 
 class Place(NamedTuple):
@@ -62,12 +61,14 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """A route before and after, None where there is none. ``asked`` says that the change names it."""
+    """A route before and after, None where there is none. ``asked`` says that the change names it, and ``frozen`` that
+    its balancer would be gone or not valid, so that the pods go on with it as it is now."""
 
     route: Key
     asked: bool
     before: RouteView | None
     after: RouteView | None
+    frozen: bool = False
 
     @property
     def effect(self) -> Effect:
@@ -96,7 +97,7 @@ class RouteChange:
     def changes(self) -> Iterator[tuple[Place, Forward | Refuse | None, Forward | Refuse | None]]:
         """Where it would do something else than now, and what each; None where it has no such path."""
         was = {} if self.before is None else self.before.serves
-        will = {} if self.after is None else self.after.serves
+        will = self._will
         for place in sorted(was.keys() | will.keys()):
             if was.get(place) != will.get(place):
                 yield place, was.get(place), will.get(place)
@@ -104,8 +105,14 @@ class RouteChange:
     @property
     def lost(self) -> tuple[Place, ...]:
         """Where it takes sockets now, and would not."""
-        after = {} if self.after is None else self.after.serves
+        after = self._will
         return tuple(place for place in _open(self.before) if not isinstance(after.get(place), Forward))
+
+    @property
+    def _will(self) -> Mapping[Place, Forward | Refuse]:
+        if self.after is not None:
+            return self.after.serves
+        return self.before.serves if self.frozen and self.before is not None else {}
 
 
 def _open(view: RouteView | None) -> Iterator[Place]:
@@ -117,13 +124,25 @@ def _open(view: RouteView | None) -> Iterator[Place]:
 @dataclass(frozen=True, slots=True)
 class BalancerChange:
     """A balancer before and after. ``reload`` is what makes another nginx.conf necessary; None where that can't be said
-    or there is nothing to compare. ``rollout`` says what becomes of its Deployment's pods, empty when nothing does."""
+    or there is nothing to compare. ``rollout`` says what becomes of its Deployment's pods, empty when nothing does.
+    ``problems`` of what stands beside it (its Deployment, its Service, its template) are new."""
 
     key: Key
     before: BalancerNode | None
     after: BalancerNode | None
     reload: tuple[Change, ...] | None
     rollout: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether it would have another Deployment's pods."""
+        was, will = (None if node is None or node.spec is None else node.spec.deployment_ref for node in self._pair)
+        return was is not None and will is not None and was != will
+
+    @property
+    def _pair(self) -> tuple[BalancerNode | None, BalancerNode | None]:
+        return self.before, self.after
 
     @property
     def closes(self) -> bool:
@@ -142,96 +161,200 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the operator was told. Of ``watched`` namespaces, unless there are none, routes are served and of no
-    others. ``wall`` is the time, seconds since the epoch."""
+    """Which operators there are, and would be. ``wall`` is the time, seconds since the epoch."""
 
-    settings: GraphSettings
-    watched: frozenset[str] = field(default_factory=frozenset)
-    wall: float = 0.0
+    before: tuple[Operator, ...]
+    after: tuple[Operator, ...]
+    wall: float
+
+
+@dataclass(slots=True)
+class _World:
+    """What the operators make of some objects. ``snapshots`` are what each balancer's operator sees."""
+
+    states: dict[Key, BalancerState] = field(default_factory=dict)
+    balancers: dict[Key, BalancerNode] = field(default_factory=dict)
+    snapshots: dict[Key, Snapshot] = field(default_factory=dict)
+    routes: dict[Key, RouteNode] = field(default_factory=dict)
 
 
 def preview(before: Objects, after: Objects, asked: Collection[Name], terms: Terms) -> Preview:
     """Compare a cluster with what it would be. ``asked`` are the objects that the change names."""
     memo = Memo()
-    old_world, new_world = _snapshot(before, terms), _snapshot(after, terms)
-    states = {key: _state(before, key) for key in old_world.balancers}
-    old = build_graph(old_world, terms.settings, memo, states=states, wall=terms.wall)
+    old = _world(before, terms.before, memo, {}, terms.wall)
     # What is on record of the hosts once the operator has seen what is there now.
-    new = build_graph(new_world, terms.settings, memo, states=old.states, wall=terms.wall)
-    was, will = _routes(old), _routes(new)
+    new = _world(after, terms.after, memo, old.states, terms.wall)
+    refused = _refused(old)
+    was = _views(old, {key: entry for key, (entry, _) in refused.items()})
+    # What nginx refused is tried again once it is another thing.
+    still = {key: entry for key, (entry, told) in refused.items() if _told(new.routes.get(key)) == told}
+    will = _views(new, still)
+    frozen = {key for key in old.balancers if key not in new.balancers or new.balancers[key].spec is None}
     routes = [
-        RouteChange(key, (Kind.ROUTE, key) in asked, was.get(key), will.get(key))
+        _route_change(key, (Kind.ROUTE, key) in asked, was.get(key), will.get(key), frozen)
         for key in sorted(was.keys() | will.keys())
     ]
     balancers = []
     for key in sorted(old.balancers.keys() | new.balancers.keys()):
         pair = old.balancers.get(key), new.balancers.get(key)
-        reload = _reload(pair, old_world, new_world, memo)
-        balancers.append(BalancerChange(key, *pair, reload, _rollout(pair, before, after)))
+        files = _file(key, old, memo), _file(key, new, memo)
+        balancers.append(
+            BalancerChange(
+                key,
+                *pair,
+                reload=_reload(*files),
+                rollout=_rollout(pair, before, after),
+                problems=tuple(problem for problem in _beside(key, new) if problem not in _beside(key, old)),
+            )
+        )
     told = [each for each in routes if each.asked or each.effect is not Effect.UNCHANGED]
     named = {view.balancer for each in told for view in (each.before, each.after) if view is not None}
     return Preview(
         balancers=tuple(
             each
             for each in balancers
-            if each.reload or each.rollout or each.key in named or (Kind.BALANCER, each.key) in asked
+            if each.reload
+            or each.rollout
+            or each.problems
+            or each.moves
+            or each.key in named
+            or (Kind.BALANCER, each.key) in asked
         ),
         routes=tuple(told),
     )
 
 
-def _snapshot(objects: Objects, terms: Terms) -> Snapshot:
+def _world(
+    objects: Objects, operators: Iterable[Operator], memo: Memo, known: Mapping[Key, BalancerState], wall: float
+) -> _World:
+    world = _World()
+    for operator in operators:
+        snapshot = _snapshot(objects, operator)
+        states = {key: known[key] if key in known else _state(snapshot, key) for key in snapshot.balancers}
+        settings = GraphSettings(default_balancer=operator.default)
+        graph = build_graph(snapshot, settings, memo, states=states, wall=wall)
+        world.states |= graph.states
+        world.balancers |= graph.balancers
+        world.snapshots |= dict.fromkeys(graph.balancers, snapshot)
+        # Several operators may look at a route: it is for the one that has its balancer.
+        world.routes |= {
+            key: node for key, node in graph.routes.items() if key not in world.routes or node.balancer is not None
+        }
+    return world
+
+
+def _snapshot(objects: Objects, operator: Operator) -> Snapshot:
     state = ClusterState(kinds=())
     for (kind, key), raw in objects.items():
-        record = parse_record(kind, raw)
-        if record is not None and not (kind is Kind.ROUTE and terms.watched and key.namespace not in terms.watched):
+        record = parse_record(kind, raw) if operator.sees(kind, key) else None
+        if record is not None:
             state.upsert(record)
     return state.snapshot()
 
 
-def _state(objects: Objects, balancer: Key) -> BalancerState:
-    raw = objects.get((Kind.CONFIG_MAP, Key(balancer.namespace, state_name(balancer.name))), {})
-    data = raw.get("data")
-    return read_state(data if isinstance(data, dict) else {}).state
+def _state(snapshot: Snapshot, balancer: Key) -> BalancerState:
+    found = snapshot.config_maps.get(Key(balancer.namespace, state_name(balancer.name)))
+    ours = found is not None and found.labels.get(BALANCER_LABEL) == balancer.name
+    return read_state(found.data if found is not None and ours else {}).state
 
 
-def _routes(graph: Graph) -> dict[Key, RouteView]:
+def _refused(world: _World) -> dict[Key, tuple[Quarantined, object]]:
+    """The routes of Static balancers that nginx refused as they are, and what it is told of them."""
+    found = {}
+    for key, node in world.balancers.items():
+        if node.spec is not None and not node.spec.is_dynamic:
+            for route, entry in world.states[key].refusals.quarantined.items():
+                own = world.routes.get(route)
+                known = entry.uid, entry.generation
+                if own is not None and own.balancer == key and (own.uid, own.generation) == known:
+                    found[route] = entry, _told(own)
+    return found
+
+
+def _told(node: RouteNode | None) -> object:
+    """What nginx is told of a route, but for its endpoints."""
+    if node is None:
+        return None
+    paths = [replace(path, backends=tuple(_bare(each) for each in path.backends)) for path in node.paths]
+    served = node.hosts, node.listeners, paths, node.withdrawn_paths, node.settings
+    return node.uid, node.generation, node.balancer, *served
+
+
+def _bare(backend: BackendNode) -> BackendNode:
+    return replace(backend, endpoints=NO_ENDPOINTS)
+
+
+def _views(world: _World, refused: Mapping[Key, Quarantined]) -> dict[Key, RouteView]:
     served: defaultdict[Key, dict[Place, Forward | Refuse]] = defaultdict(dict)
-    for balancer in graph.balancers.values():
+    for balancer in world.balancers.values():
         if balancer.spec is not None:
             for host in build_table(balancer, memo=Memo()).hosts:
                 for path in host.paths:
-                    place = Place(host.host, host.listeners, path.path, path.match)
-                    served[Key(*path.route)][place] = path.action
+                    key, place = Key(*path.route), Place(host.host, host.listeners, path.path, path.match)
+                    entry = refused.get(key)
+                    if entry is None or not entry.left_out:
+                        served[key][place] = path.action if entry is None else Refuse(RefusalReason.ROUTE_INVALID)
     return {
         key: RouteView(
             balancer=node.balancer,
             problems=tuple(map(str, node.acceptance_problems)),
-            unresolved=tuple(map(str, node.reference_problems)),
+            unresolved=(
+                *map(str, node.reference_problems),
+                *([f"nginx refuses it as it is: {refused[key].message}"] if key in refused else ()),
+            ),
             urls=node.urls,
             serves=served[key],
             endpoints=count_endpoints(node)[0],
         )
-        for key, node in graph.routes.items()
+        for key, node in world.routes.items()
     }
 
 
-def _reload(
-    pair: tuple[BalancerNode | None, BalancerNode | None], old: Snapshot, new: Snapshot, memo: Memo
-) -> tuple[Change, ...] | None:
-    before, after = (
-        None if node is None or node.spec is None else _file(node, world, memo)
-        for node, world in zip(pair, (old, new), strict=True)
-    )
+def _route_change(
+    key: Key, asked: bool, before: RouteView | None, after: RouteView | None, frozen: Collection[Key]
+) -> RouteChange:
+    stays = before is not None and before.balancer in frozen
+    if stays and before is not None and after is not None:
+        after = replace(after, serves={**before.serves, **after.serves})
+    return RouteChange(key, asked, before, after, frozen=stays)
+
+
+def _file(key: Key, world: _World, memo: Memo) -> Configuration | None:
+    """What stands in a balancer's nginx.conf, None where nothing new does."""
+    node = world.balancers.get(key)
+    if node is None or node.spec is None:
+        return None
+    found = _template(key, world)
+    # What Secrets hold is unknown here: that a listener has the same ones is all that can be told.
+    tls = {
+        each.name: ListenerTls(tuple(ref.secret_name for ref in each.tls.certificates), ())
+        for each in node.spec.listeners
+        if each.tls is not None
+    }
+    return build_file(node, ipv6=True, main_template=found if isinstance(found, str) else None, tls=tls, memo=memo)
+
+
+def _template(key: Key, world: _World) -> str | Problem | None:
+    """The custom main template, or why there is none."""
+    found = find_main_template(world.balancers[key], world.snapshots[key].config_maps)
+    refused = still_refused(world.states[key].refused_template, found if isinstance(found, str) else None)
+    return found if refused is None else describe_refused(refused)
+
+
+def _beside(key: Key, world: _World) -> list[str]:
+    """What is wrong with what stands beside a valid balancer."""
+    node = world.balancers.get(key)
+    if node is None or node.spec is None:
+        return []
+    template = _template(key, world)
+    return [*map(str, node.deployment_problems), *([str(template)] if isinstance(template, Problem) else ())]
+
+
+def _reload(before: Configuration | None, after: Configuration | None) -> tuple[Change, ...] | None:
     if before is None or after is None:
         return None
     changes = changed_settings(settings_of(before, release=""), settings_of(after, release=""))
     return changes + changed_routes(before, after)
-
-
-def _file(node: BalancerNode, world: Snapshot, memo: Memo) -> Configuration:
-    template = find_main_template(node, world.config_maps)
-    return build_file(node, ipv6=True, main_template=template if isinstance(template, str) else None, memo=memo)
 
 
 _ENDS: Final = "{} of its {} pods end"
@@ -243,12 +366,18 @@ def _rollout(pair: tuple[BalancerNode | None, BalancerNode | None], before: Obje
     if node is None or node.deployment is None:
         return ""
     name = (Kind.DEPLOYMENT, node.deployment.meta.key)
-    was, will = before.get(name), after.get(name)
-    if was is None or was is will:
+    raw, fresh = before.get(name), after.get(name)
+    was, will = (None if each is None else parse_record(Kind.DEPLOYMENT, each) for each in (raw, fresh))
+    if raw is fresh or not isinstance(was, Deployment):
         return ""
-    if will is None:
-        return _ENDS.format("all", node.deployment.replicas)
-    if was["spec"].get("template") != will["spec"].get("template"):
+    if fresh is None or not isinstance(will, Deployment):
+        return _ENDS.format("all", was.replicas)
+    fewer = was.replicas - will.replicas
+    if raw is not None and _of(raw, "template") != _of(fresh, "template") and not _of(fresh, "paused"):
         return "all of its pods are replaced"
-    fewer = was["spec"].get("replicas", 1) - will["spec"].get("replicas", 1)
-    return _ENDS.format(fewer, was["spec"].get("replicas", 1)) if fewer > 0 else ""
+    return _ENDS.format(fewer, was.replicas) if fewer > 0 else ""
+
+
+def _of(deployment: Mapping[str, Any], field: str) -> Any:
+    spec = deployment.get("spec")
+    return spec.get(field) if isinstance(spec, Mapping) else None

@@ -11,7 +11,6 @@ from tests.support.kubectl_world import (
     LISTENER,
     SYSTEM,
     Json,
-    KubectlWorld,
     balancer,
     deployment,
     installed,
@@ -25,23 +24,8 @@ from wsroute.cli.plan import GOOD, HARM, UNUSABLE, plan
 HOLD = "team-b 2026-01-01T00:00:00Z"
 
 
-@pytest.fixture
-def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Plans objects, and gives the exit code, what is printed, and what is said beside it."""
-
-    def run(world: KubectlWorld, *bodies: Json, delete: bool = False) -> tuple[int, list[str], str]:
-        path = tmp_path / "change.json"
-        path.write_text("\n---\n".join(map(json.dumps, bodies)))
-        code = plan(world, [path], delete=delete, server_side=False, as_json=False)
-        told = capsys.readouterr()
-        assert not world.changed, "a plan changes nothing"
-        return code, told.out.splitlines(), told.err
-
-    return run
-
-
 HEAD = "Balancer wsroute-system/shared (Dynamic): 2 pods ready, 0 open sockets"
-NO_RELOAD = "  No reload: what changes is live within milliseconds, and no open socket is closed."
+NO_RELOAD = "  No reload: what changes is live within milliseconds, and nginx closes no open socket."
 
 
 def test_a_new_route(ask: Any) -> None:
@@ -69,7 +53,7 @@ def test_an_edit_tells_what_is_different_and_that_open_sockets_stay(ask: Any) ->
         "  ~ team-a/chat ws://b.example.com:8080/ws changes",
         "      b.example.com /ws: to team-a/chat:80; idle 10m; connect 5s; LeastConnections; origins own hosts",
         "      chat.example.com /ws: idle 1h → idle 10m",
-        "      6 open sockets stay as they are",
+        "      6 open sockets: nginx leaves them as they are",
     ]
 
 
@@ -89,7 +73,7 @@ def test_a_deletion(ask: Any) -> None:
         [
             "  - team-a/chat is gone",
             "      chat.example.com /ws: 404 no-route",
-            "      2 open sockets stay as they are",
+            "      2 open sockets: nginx leaves them as they are",
         ],
     )
     assert ask(world, route("unknown"), delete=True)[1] == ["Nothing changes for any route or balancer."]
@@ -231,7 +215,7 @@ def test_a_namespace_that_comes_with_its_routes(ask: Any) -> None:
     )
     code, lines, _ = ask(world, *new, fresh, taken)
     assert code == HARM
-    assert "  + team-c/a ws://c.example.com:8080/ws has no endpoint" in lines
+    assert "  + team-c/a ws://c.example.com:8080/ws is new, and has no endpoint" in lines
     assert "  ! team-c/b is not accepted" in lines
     assert not any("refuses" in line for line in lines)
 
@@ -239,8 +223,9 @@ def test_a_namespace_that_comes_with_its_routes(ask: Any) -> None:
 def test_the_first_balancer_of_a_namespace(ask: Any) -> None:
     world = installed()
     code, lines, _ = ask(world, balancer(name="second", deploymentRef={"name": "none"}))
-    assert code == GOOD
-    assert lines == ["Balancer wsroute-system/second (Dynamic): 0 pods ready, 0 open sockets", "  + It is new."]
+    assert code == HARM
+    assert lines[:2] == ["Balancer wsroute-system/second (Dynamic): 0 pods ready, 0 open sockets", "  + It is new."]
+    assert lines[2].startswith("  ! spec.deploymentRef: There is no Deployment none")
 
 
 def test_a_balancer_that_goes(ask: Any) -> None:
@@ -300,6 +285,7 @@ def test_the_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             "problems": [],
             "reload": [],
             "rollout": "",
+            "beside": [],
             "closesSockets": False,
         }
     ]
