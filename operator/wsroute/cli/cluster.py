@@ -109,28 +109,27 @@ async def applied(kubectl: Kubectl, cluster: Cluster, manifests: Sequence[Manife
     defaults and checks, and changes nothing. Raises KubectlError, ManifestError."""
     command = ("apply", "--dry-run=server", *(("--server-side",) if server_side else ()), "-f", "-")
     refused: dict[str, str] = {}
-    try:
-        found = _items(await kubectl.json(*command, text=_list(manifests)))
-    except KubectlError as failure:
-        if failure.unanswered:
-            raise
-        # kubectl tells nothing of the others where one is refused.
-        turns = asyncio.Semaphore(_AT_ONCE)
-        made = {each.body["metadata"]["name"] for each in manifests if each.body["kind"] == Kind.NAMESPACE}
+    turns = asyncio.Semaphore(_AT_ONCE)
+    made = {each.body["metadata"]["name"] for each in manifests if each.body["kind"] == Kind.NAMESPACE}
 
-        async def alone(manifest: Manifest) -> list[Any]:
+    async def taken(part: Sequence[Manifest]) -> list[Any]:
+        """What is taken of some. kubectl tells nothing of the others where one is refused: that one is looked for."""
+        try:
             async with turns:
-                try:
-                    return _items(await kubectl.json(*command, text=_list([manifest])))
-                except KubectlError as error:
-                    if error.unanswered:
-                        raise
-                    if error.not_found and manifest.body["metadata"].get("namespace") in made:
-                        return [_newborn(manifest)]  # nobody can be asked about a namespace that is not there yet
-                    refused[manifest.name] = error.sentence
-                    return []
+                return _items(await kubectl.json(*command, text=_list(part)))
+        except KubectlError as error:
+            if error.unanswered:
+                raise
+            if len(part) > 1:
+                half = len(part) // 2
+                first, second = await asyncio.gather(taken(part[:half]), taken(part[half:]))
+                return [*first, *second]
+            if error.not_found and part[0].body["metadata"].get("namespace") in made:
+                return [_newborn(part[0])]  # nobody can be asked about a namespace that is not there yet
+            refused[_written_name(part[0])] = error.sentence
+            return []
 
-        found = [item for items in await asyncio.gather(*map(alone, manifests)) for item in items]
+    found = await taken(manifests)
     come = _named(found)
     objects = {**cluster.objects, **come}
     known = {key.namespace for kind, key in cluster.objects if kind is Kind.BALANCER}
@@ -164,6 +163,13 @@ def _items(printed: object) -> list[Any]:
         case {"kind": str()}:
             return [printed]
     raise KubectlError("kubectl prints something else than objects of Kubernetes.")
+
+
+def _written_name(manifest: Manifest) -> str:
+    """``Kind namespace/name``; where none is written, kubectl's context says which namespace it is."""
+    meta = manifest.written["metadata"]
+    namespace = f"{meta['namespace']}/" if meta.get("namespace") else ""
+    return f"{manifest.written['kind']} {namespace}{meta['name']}"
 
 
 def _newborn(manifest: Manifest) -> Mapping[str, Any]:

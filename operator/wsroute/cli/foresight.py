@@ -6,8 +6,8 @@ from typing import Any
 
 from wsroute.api.conditions import Reason
 from wsroute.cli.operators import Name, Objects, Operator, is_operator
-from wsroute.cli.preview import Preview
 from wsroute.cluster.kinds import Kind
+from wsroute.cluster.objects import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Given:
     guessed: bool
 
 
-def notes(given: Given, found: Preview) -> Iterator[str]:
+def notes(given: Given) -> Iterator[str]:
     """Sentences for whoever reads the plan."""
     yield from _of_operators(given)
     asked = sorted(given.asked)
@@ -63,12 +63,7 @@ def notes(given: Given, found: Preview) -> Iterator[str]:
         unwatched = kind is Kind.ROUTE and (kind, key) in given.after
         if unwatched and not any(each.sees(kind, key) for each in given.operators):
             yield f"The operator does not watch the namespace {key.namespace}: it would not serve {key}."
-    own = {
-        node.deployment.meta.key
-        for change in found.balancers
-        for node in (change.before, change.after)
-        if node is not None and node.deployment is not None
-    }
+    own = {*_deployments(given.before), *_deployments(given.after)}
     for kind, key in asked:
         raw = given.after.get((kind, key)) or given.before.get((kind, key))
         if kind is Kind.DEPLOYMENT and key not in own and not is_operator(raw or {}):
@@ -78,6 +73,14 @@ def notes(given: Given, found: Preview) -> Iterator[str]:
             )
         elif kind is Kind.SERVICE and (kind, key) not in given.before:
             yield f"The Service {key} is new: it is told to have no endpoint, until pods of it are ready."
+
+
+def _deployments(objects: Objects) -> Iterator[Key]:
+    """Those that balancers name."""
+    for (kind, key), raw in objects.items():
+        match raw:
+            case {"spec": {"deploymentRef": {"name": str(name)}}} if kind is Kind.BALANCER:
+                yield Key(key.namespace, name)
 
 
 def _of_operators(given: Given) -> Iterator[str]:

@@ -109,7 +109,7 @@ async def _plan(kubectl: Kubectl, paths: Sequence[Path], *, delete: bool, server
         refused=outcome.refused,
         views=await _views(kubectl, found),
         statuses={key: Status.of(raw) for (kind, key), raw in cluster.objects.items() if kind is Kind.BALANCER},
-        notes=(*cluster.notes, *notes(given, found)),
+        notes=(*cluster.notes, *notes(given)),
         emptied=frozenset(key.name for kind, key in outcome.asked if delete and kind is Kind.NAMESPACE),
     )
 

@@ -141,6 +141,14 @@ def test_a_deployment_of_an_application(ask: Any) -> None:
     assert err.startswith("The pods of the Deployment team-a/chat may come and go with it, and endpoints with them")
 
 
+def test_of_the_balancer_s_own_deployment_all_is_foretold(ask: Any) -> None:
+    assert ask(installed(), deployment(), operator(DEFAULT)) == (
+        GOOD,
+        ["Nothing changes for any route or balancer."],
+        "",
+    )
+
+
 def test_a_new_service_has_no_pods_yet(ask: Any) -> None:
     _, lines, err = ask(installed(), service("fresh")[0], route("new", service="fresh"))
     assert "  + team-a/new ws://new.example.com:8080/ws is new, and has no endpoint" in lines
@@ -241,6 +249,26 @@ def test_an_api_server_that_is_away_in_the_middle(ask: Any) -> None:
     world.refused["new"] = "Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout"
     code, lines, _ = ask(world, route("new"), route("other"))
     assert (code, lines) == (UNUSABLE, [])
+
+
+def test_what_is_refused_among_many_is_found_in_few_runs(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    applied = KubectlWorld._applied
+
+    def counted(self: KubectlWorld, items: list[Any]) -> str:
+        runs.append(len(items))
+        return applied(self, items)
+
+    monkeypatch.setattr(KubectlWorld, "_applied", counted)
+    world = installed()
+    world.refused["r77"] = "no"
+    bad = route("r77")
+    del bad["metadata"]["namespace"]
+    code, lines, _ = ask(world, *(route(f"r{number}") for number in range(128) if number != 77), bad)
+    assert code == HARM
+    assert lines[-1] == "  ! WebSocketRoute r77: no"
+    assert len([line for line in lines if line.startswith("  + ")]) == 127
+    assert len(runs) < 20
 
 
 def test_a_webhook_that_is_away_refuses_one_object(ask: Any) -> None:
