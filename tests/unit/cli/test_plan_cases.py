@@ -329,3 +329,25 @@ def test_manifests_that_are_none(meta: str, words: str, tmp_path: Path, capsys: 
     text = f"{{apiVersion: wsroute.dev/v1alpha1, kind: WebSocketRoute, metadata: {meta}}}"
     assert ask_for(installed(), text, tmp_path) == UNUSABLE
     assert words in capsys.readouterr().err
+
+
+def test_objects_that_are_none_and_namespaces_of_another_kind_are_passed_over(ask: Any) -> None:
+    world = installed()
+    for number, strange in enumerate(({"name": 5}, {"namespace": "team-a"}, {"name": "x", "namespace": ["y"]})):
+        world.objects["Service", "team-a", f"strange-{number}"] = {"kind": "Service", "metadata": strange}
+    assert ask(world, route("new"))[0] == GOOD
+
+
+def test_an_answer_that_is_no_object(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KubectlWorld, "_applied", lambda *_: "[]")
+    code, _, err = ask(installed(), route("new"))
+    assert code == UNUSABLE
+    assert err == "kubectl prints something else than objects of Kubernetes.\n"
+
+
+def test_nothing_that_a_terminal_would_obey_is_printed(ask: Any) -> None:
+    world = installed()
+    world.refused["\x1b[2J"] = "no\x1b]0;"
+    code, lines, err = ask(world, route("\x1b[2J"), route("new"))
+    assert code == HARM
+    assert "\x1b" not in "".join(lines) + err
