@@ -63,6 +63,15 @@ def test_a_template_that_nginx_refused_is_not_tried_again(ask: Any) -> None:
     assert lines[2].startswith("  ! spec.nginx.templateRef: nginx refused what the template gives")
 
 
+def test_a_host_that_the_same_change_gives_up_is_on_hold(ask: Any) -> None:
+    world = installed()
+    world.put(route("chat", namespace="team-b"))
+    moved = route("chat", namespace="team-b", host="elsewhere.example.com")
+    code, lines, _ = ask(world, moved, route("mine", host="chat.example.com"))
+    assert code == HARM
+    assert "  ! team-a/mine is not accepted" in lines
+
+
 def test_other_certificates_of_a_static_balancer_are_a_reload(ask: Any) -> None:
     def https(secret: str) -> Any:
         tls = {"certificates": [{"secretName": secret}]}
