@@ -14,7 +14,7 @@ from wsroute.cli.foresight import Given, Status, notes
 from wsroute.cli.kubectl import Kubectl, KubectlError
 from wsroute.cli.manifests import KINDS, ManifestError, read_paths
 from wsroute.cli.operators import find_operators, guessed
-from wsroute.cli.preview import BalancerChange, Effect, Place, Preview, RouteChange, Terms, preview
+from wsroute.cli.preview import BalancerChange, Difference, Effect, Preview, RouteChange, Terms, preview
 from wsroute.cli.routes import duration, policies, route_sockets
 from wsroute.cli.terminal import complain, printable
 from wsroute.cluster.kinds import Kind
@@ -29,6 +29,9 @@ LOOKED_AT: Final = KINDS | {("apps/v1", "Deployment")}
 
 MOST: Final = 8
 """Lines about the paths of one route."""
+
+MOST_OTHERS: Final = 20
+"""Routes of which the text tells, beside those that the change names."""
 
 _SIGNS: Final = {Effect.ADDED: "+", Effect.REMOVED: "-", Effect.CHANGED: "~", Effect.UNCHANGED: "="}
 
@@ -140,9 +143,16 @@ def to_text(found: Plan) -> list[str]:
         lines += [_title(found, balancer), *_indented(_of_balancer(found, balancer)), ""]
     asked = [each for each in found.preview.routes if each.asked]
     others = [each for each in found.preview.routes if not each.asked]
+    # Whoever is harmed first: an administrator's edit may change a little for thousands.
+    others.sort(key=lambda each: not each.is_harmed)
     for title, routes in (("Routes that you name:", asked), ("Other routes that change with it:", others)):
         if routes:
-            lines += [title, *_indented(line for each in routes for line in _of_route(found, each)), ""]
+            shown = routes if routes is asked else routes[:MOST_OTHERS]
+            lines += [title, *_indented(line for each in shown for line in _of_route(found, each))]
+            if left := routes[len(shown) :]:
+                harmed = sum(each.is_harmed for each in left)
+                lines.append(f"  and {len(left)} more, of which {harmed} are harmed; -o json has them all")
+            lines.append("")
     if found.refused:
         refused = (f"! {name}: {words}" for name, words in sorted(found.refused.items()))
         lines += ["What the API server refuses:", *_indented(refused), ""]
@@ -220,7 +230,7 @@ def _of_route(found: Plan, change: RouteChange) -> Iterator[str]:
     yield " ".join([sign, str(change.route), *(view.urls[:1] if change.after is not None else ()), _summary(change)])
     below = [*change.new_problems]
     places = list(change.changes)
-    below += [_of_place(*each) for each in places[:MOST]]
+    below += [_of_place(each, change.listeners) for each in places[:MOST]]
     if len(places) > MOST:
         below.append(f"and {len(places) - MOST} more")
     was, will = (None if each is None else each.balancer for each in (change.before, change.after))
@@ -249,10 +259,13 @@ def _summary(change: RouteChange) -> str:
     return {Effect.ADDED: "is new", Effect.CHANGED: "changes", Effect.UNCHANGED: "stays as it is"}[change.effect]
 
 
-def _of_place(place: Place, before: Forward | Refuse | None, after: Forward | Refuse | None) -> str:
-    where = f"{place.host} {place.path}" + (" (exact)" if place.match is PathMatch.EXACT else "")
-    was, will = traits(before), traits(after)
-    if before is None or after is None or isinstance(before, Refuse) or isinstance(after, Refuse):
+def _of_place(found: Difference, listeners: frozenset[str]) -> str:
+    """``listeners`` are all of the route."""
+    where = f"{found.host} {found.path}" + (" (exact)" if found.match is PathMatch.EXACT else "")
+    if listeners.difference(found.listeners):
+        where += f" on {', '.join(found.listeners)}"
+    was, will = traits(found.before), traits(found.after)
+    if not (isinstance(found.before, Forward) and isinstance(found.after, Forward)):
         return f"{where}: {'; '.join(will)}"
     gone, come = [each for each in was if each not in will], [each for each in will if each not in was]
     return f"{where}: {'; '.join(gone) or 'nothing'} → {'; '.join(come) or 'nothing'}"
@@ -308,10 +321,10 @@ def to_json(found: Plan) -> Any:
                         "path": place.path,
                         "match": str(place.match),
                         "listeners": list(place.listeners),
-                        "before": traits(before),
-                        "after": traits(after),
+                        "before": traits(place.before),
+                        "after": traits(place.after),
                     }
-                    for place, before, after in each.changes
+                    for place in each.changes
                 ],
             }
             for each in found.preview.routes

@@ -32,9 +32,20 @@ class Place(NamedTuple):
     """Where a route takes requests."""
 
     host: str
-    listeners: tuple[str, ...]
     path: str
     match: PathMatch
+    listener: str
+
+
+class Difference(NamedTuple):
+    """Where a route would do something else than now, and what each; None where it has no such path."""
+
+    host: str
+    path: str
+    match: PathMatch
+    listeners: tuple[str, ...]
+    before: Forward | Refuse | None
+    after: Forward | Refuse | None
 
 
 class Effect(StrEnum):
@@ -94,31 +105,41 @@ class RouteChange:
         return bool(self.lost or (self.before.endpoints and self.after is not None and not self.after.endpoints))
 
     @property
-    def changes(self) -> Iterator[tuple[Place, Forward | Refuse | None, Forward | Refuse | None]]:
-        """Where it would do something else than now, and what each; None where it has no such path."""
-        was = {} if self.before is None else self.before.serves
-        will = self._will
+    def listeners(self) -> frozenset[str]:
+        """All that it is on, before or after."""
+        return frozenset(place.listener for place in self._was.keys() | self._will.keys())
+
+    @property
+    def changes(self) -> Iterator[Difference]:
+        """Where it would do something else than now. What is the same on several listeners is told once."""
+        was, will = self._was, self._will
+        found: dict[tuple[Any, ...], list[str]] = {}
         for place in sorted(was.keys() | will.keys()):
-            if was.get(place) != will.get(place):
-                yield place, was.get(place), will.get(place)
+            pair = was.get(place), will.get(place)
+            if pair[0] != pair[1]:
+                found.setdefault((*place[:3], *pair), []).append(place.listener)
+        for (host, path, match, before, after), listeners in found.items():
+            yield Difference(host, path, match, tuple(listeners), before, after)
 
     @property
     def lost(self) -> tuple[Place, ...]:
         """Where it takes sockets now, and would not."""
         after = self._will
-        return tuple(place for place in _open(self.before) if not isinstance(after.get(place), Forward))
+        return tuple(
+            place
+            for place, action in self._was.items()
+            if isinstance(action, Forward) and not isinstance(after.get(place), Forward)
+        )
+
+    @property
+    def _was(self) -> Mapping[Place, Forward | Refuse]:
+        return {} if self.before is None else self.before.serves
 
     @property
     def _will(self) -> Mapping[Place, Forward | Refuse]:
         if self.after is not None:
             return self.after.serves
         return self.before.serves if self.frozen and self.before is not None else {}
-
-
-def _open(view: RouteView | None) -> Iterator[Place]:
-    for place, action in ({} if view is None else view.serves).items():
-        if isinstance(action, Forward):
-            yield place
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +311,12 @@ def _views(world: _World, refused: Mapping[Key, Quarantined]) -> dict[Key, Route
         if balancer.spec is not None:
             for host in build_table(balancer, memo=Memo()).hosts:
                 for path in host.paths:
-                    key, place = Key(*path.route), Place(host.host, host.listeners, path.path, path.match)
+                    key = Key(*path.route)
                     entry = refused.get(key)
                     if entry is None or not entry.left_out:
-                        served[key][place] = path.action if entry is None else Refuse(RefusalReason.ROUTE_INVALID)
+                        action = path.action if entry is None else Refuse(RefusalReason.ROUTE_INVALID)
+                        for listener in host.listeners:
+                            served[key][Place(host.host, path.path, path.match, listener)] = action
     return {
         key: RouteView(
             balancer=node.balancer,

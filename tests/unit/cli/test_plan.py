@@ -146,6 +146,31 @@ def test_a_reload_is_told_with_its_reasons_and_what_it_costs(ask: Any) -> None:
     ]
 
 
+def test_a_listener_more_harms_nobody(ask: Any) -> None:
+    """What is new of many routes is told of some, those that are harmed first."""
+    world = installed()
+    world.put(*(route(f"r{number:02}") for number in range(30)))
+    two = LISTENER, {"name": "two", "port": 8090, "protocol": "HTTP"}
+    code, lines, _ = ask(world, balancer(listeners=two))
+    assert code == GOOD
+    assert lines[4:7] == [
+        "Other routes that change with it:",
+        "  ~ team-a/r00 ws://r00.example.com:8080/ws changes",
+        (
+            "      r00.example.com /ws on two: to team-a/chat:80; idle 1h; connect 5s; LeastConnections; "
+            "origins own hosts"
+        ),
+    ]
+    assert lines[-1] == "  and 10 more, of which 0 are harmed; -o json has them all"
+    world.put(balancer(listeners=two))
+    world.put(route("r29", listeners=["two"]))
+    code, lines, _ = ask(world, balancer())
+    assert code == HARM
+    assert lines[4] == "Other routes that change with it:"
+    assert lines[5].startswith("  ! team-a/r00 ")
+    assert "      r00.example.com /ws on two: 404 no-route" in lines
+
+
 def test_a_reload_that_has_to_wait(ask: Any) -> None:
     world = installed()
     world.put({**balancer(), "status": {"sockets": 1, "draining": {"generations": 3}}})

@@ -307,25 +307,13 @@ def check_routes(found: Preview, planner: RememberingPlanner, asked: Iterable[tu
         assert not (resolved[0] and view.unresolved)
         if not known:
             continue
-        told = dict(spread(view.serves))
-        assert told.keys() == own.keys()
-        assert all(alike(told[place], own[place]) for place in told)
+        assert view.serves.keys() == own.keys()
+        assert all(alike(told, own[place]) for place, told in view.serves.items())
 
 
 def condition(target: Target, kind: ConditionType) -> tuple[bool, str]:
     [found] = [each for each in target.conditions if each.type is kind]
     return found.status, found.message
-
-
-Serving = tuple[str, str, str, str]
-"""A place on one listener."""
-
-
-def spread(serves: Mapping[Place, Any]) -> Iterator[tuple[Serving, Any]]:
-    """Each place with each of its listeners."""
-    for place, action in serves.items():
-        for listener in place.listeners:
-            yield (place.host, listener, place.path, str(place.match)), action
 
 
 def alike(told: Any, made: Any) -> bool:
@@ -339,7 +327,7 @@ def alike(told: Any, made: Any) -> bool:
     return bool(told == made)
 
 
-def serving(planner: RememberingPlanner) -> Iterator[tuple[tuple[Key, Serving], Any]]:
+def serving(planner: RememberingPlanner) -> Iterator[tuple[tuple[Key, Place], Any]]:
     """What stands for the pods: in tables, or in the version in force."""
     maps = planner.world.snapshot.config_maps
     nginx = maps.get(Key(SYSTEM, "shared-nginx"))
@@ -350,12 +338,12 @@ def serving(planner: RememberingPlanner) -> Iterator[tuple[tuple[Key, Serving], 
             for host in parse_hosts(part.data.get(TABLE_KEY, "")) if family == HOSTS.family else ():
                 for path in host.paths:
                     for listener in host.listeners:
-                        place = (host.host, listener, path.path, str(path.match))
+                        place = Place(host.host, path.path, path.match, listener)
                         yield (Key(*path.route), place), path.action
         return
     configuration = planner.versions[nginx.annotations[names.VERSION_ANNOTATION]]
     for server in configuration.servers:
         for location in server.locations:
             for listener in server.listeners:
-                place = (server.host, listener, location.path, str(location.match))
+                place = Place(server.host, location.path, location.match, listener)
                 yield (Key(*location.route), place), location.action
