@@ -13,10 +13,10 @@ from wsroute.controller import generated
 from wsroute.controller.budget import Reload, to_text
 from wsroute.controller.certifying import Certified
 from wsroute.controller.generated import Wanted
-from wsroute.controller.published_tables import TableView
 from wsroute.controller.release import Released
 from wsroute.controller.restarting import Restart
 from wsroute.controller.rollout import BalancerPod, Decision, InForce, Trial
+from wsroute.controller.table_view import TableView
 from wsroute.controller.versions import KnownVersion
 from wsroute.dataplane.acknowledgement import Failure
 from wsroute.dataplane.ir import RouteRef

@@ -8,7 +8,7 @@ from wsroute.cluster.objects import Key
 from wsroute.cluster.quarantine import NO_ROOM, Quarantined
 from wsroute.controller.fitting import TOO_LARGE
 from wsroute.controller.plan import BalancerPlan
-from wsroute.controller.published_tables import TableView
+from wsroute.controller.table_view import TableView
 from wsroute.controller.versions import Versions
 from wsroute.dataplane.ir import RouteRef
 from wsroute.dataplane.reload_changes import serves_alike

@@ -32,12 +32,12 @@ from wsroute.controller.published_tables import (
     Kind,
     Part,
     Standing,
-    TableView,
     count_of,
     groups_of,
     look,
     total_size,
 )
+from wsroute.controller.table_view import TableView
 from wsroute.dataplane import names, shards
 from wsroute.dataplane.bundle import digest
 from wsroute.dataplane.certificates import ListenerTls
