@@ -1,7 +1,7 @@
 """Whatever one table becomes another: at no time does a host name a group that is not there, and nothing is lost."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from unittest.mock import patch
 
@@ -30,7 +30,7 @@ class Store:
     maps: dict[Key, ConfigMap] = field(default_factory=dict)
     memo: TableMemo = field(default_factory=TableMemo)
     version: int = 0
-    history: list[tuple[int, list[HostRecord]]] = field(default_factory=list)
+    history: list[tuple[int, list[HostRecord], list[EndpointGroup]]] = field(default_factory=list)
     """What an agent has after each write, and the version of it that it tells."""
 
     def plan(self, table: Table) -> Tables:
@@ -42,8 +42,8 @@ class Store:
         meta = Meta(wanted.key, f"uid-{wanted.key.name}", self.version, 0, "")
         known = ConfigMap(meta, dict(wanted.labels), dict(wanted.annotations), dict(wanted.data), {})
         self.maps[wanted.key] = known
-        if (hosts := self.hosts()) is not None:
-            self.history.append((self.said(), hosts))
+        if (hosts := self.hosts()) is not None and (groups := self.groups()) is not None:
+            self.history.append((self.said(), hosts, groups))
 
     def whole(self, family: str) -> list[str] | None:
         """The texts of a family, None while it is not whole."""
@@ -57,15 +57,13 @@ class Store:
         return list(complete[0].values()) if complete else None
 
     def said(self) -> int:
-        """The version up to which an agent has all hosts: parts of another number than the whole ones are ahead."""
-        first = next(known for key, known in self.maps.items() if key.name.endswith("-r0"))
-        count = parse_place(first.annotations[names.SHARD_ANNOTATION]).count
+        """The version up to which an agent has everything: parts of another number than the whole ones are ahead."""
+        places = [(parse_place(known.annotations[names.SHARD_ANNOTATION]), known) for known in self.maps.values()]
+        counts = {place.family: place.count for place, _ in places if place.index == 0}
         ahead = [
             known.meta.version
-            for known in self.maps.values()
-            if (place := parse_place(known.annotations[names.SHARD_ANNOTATION])).family == "r"
-            and place.count != count
-            and known.data[TABLE_KEY]
+            for place, known in places
+            if place.count != counts[place.family] and known.data[TABLE_KEY]
         ]
         return min(ahead) - 1 if ahead else self.version
 
@@ -101,6 +99,18 @@ def served(hosts: Iterable[HostRecord], route: RouteRef) -> set[tuple[str, tuple
     return {each for each in told if each[2]}
 
 
+def takes_sockets(groups: Iterable[EndpointGroup], hosts: Iterable[HostRecord], route: RouteRef) -> dict[str, bool]:
+    """Of the groups that a route's paths on these hosts name: whether they have endpoints for new sockets."""
+    own = [replace(each, paths=tuple(path for path in each.paths if path.route == route)) for each in hosts]
+    wanted = set(named(own))
+    return {group.name: bool(group.addresses) for group in groups if group.name in wanted}
+
+
+def what_counts(table: Table, route: RouteRef) -> object:
+    """What a table says of a route that a pod has to know."""
+    return served(table.hosts, route), takes_sockets(table.groups, table.hosts, route)
+
+
 steps = st.lists(st.tuples(tables(), st.integers(0, 12), st.booleans(), st.randoms()), min_size=1, max_size=5)
 
 
@@ -122,7 +132,7 @@ def test_any_table_becomes_any_other(steps: list[tuple[Table, int, bool, Random]
                 store.memo = TableMemo()
             now = settle(store, before, table)
             for route in ROUTES:
-                if not restarts and known and served(before.hosts, route) == served(table.hosts, route):
+                if not restarts and known and what_counts(before, route) == what_counts(table, route):
                     assert now[route] == known[route], "nothing new is told of the route, wherever it stands"
             before, known = table, now
 
@@ -243,7 +253,8 @@ def settle(store: Store, before: Table, table: Table) -> dict[RouteRef, int]:
         since = planned.view.since(route)
         assert since is not None
         assert since <= store.newest(), "or the route would be Pending until something else is written"
-        for version, hosts in store.history:
-            assert version < since or served(hosts, route) == served(table.hosts, route)
+        for version, hosts, groups in store.history:
+            if version >= since:
+                assert what_counts(Table(tuple(hosts), tuple(groups)), route) == what_counts(table, route)
         found[route] = since
     return found
