@@ -11,7 +11,7 @@ import pytest
 
 from localcluster import api, install
 from tests.cluster.conftest import settle
-from tests.support.rejoining import Crowd, crowd, most_at_once
+from tests.support.rejoining import Crowd, Rejoiner, crowd, most_at_once
 from tests.support.stack import BalancerPod, Stack, eventually
 from tests.support.waiting import Stopwatch, is_too_long
 from wsroute.kube.port import BALANCERS, EVENTS, Json
@@ -95,8 +95,7 @@ async def test_a_rolling_restart_closes_one_worker_s_sockets_at_a_time_and_refus
     back = [client for client in first if client.cuts[0][0] + client.absences[0] > settled]
     assert all(len(client.cuts) == 1 for client in back), "who came back stays"
     assert {code for client in first for _, code in client.cuts} == {1006}
-    slow = [each for each in first if is_too_long(each.absences[0], SOON, lambda each=each: each.starved[0])]  # type: ignore[misc]
-    assert [client.absences[0] for client in slow] == []
+    assert [client.absences[0] for client in first if came_back_late(client)] == []
     late = [client.opened - left.began for client in people.clients if client.cuts and client.opened > settled]
     assert late == [], "opened so many seconds after the last pod had to leave, and cut"
     assert len(people.clients) > len(first) + 50
@@ -106,6 +105,11 @@ async def only_pods(stack: Stack) -> list[BalancerPod]:
     """The balancer's pods, none of which leaves."""
     assert (await status_of(stack))["leaving"] == {"pods": 0, "sockets": 0}
     return await stack.balancer_pods()
+
+
+def came_back_late(client: Rejoiner) -> bool:
+    """Whether a client was without a socket for too long."""
+    return is_too_long(client.absences[0], SOON, lambda: client.starved[0])
 
 
 async def both_leave(stack: Stack, old: list[BalancerPod]) -> None:
