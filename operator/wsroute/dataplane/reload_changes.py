@@ -62,10 +62,11 @@ class Change(NamedTuple):
         return f"{self.reason} ({self.subject})" if self.subject else self.reason
 
 
+_PLANE: Final = "spec.dataPlane"
 _RELEASE: Final = "the operator's release"
 _IPV6: Final = "IPv6 of the pods"
 _REASONS: Final = {
-    "spec.dataPlane": Reason.DATA_PLANE,
+    _PLANE: Reason.DATA_PLANE,
     "spec.trustedProxies": Reason.TRUSTED_PROXIES,
     "spec.nginx.workerProcesses": Reason.WORKER_SETTINGS,
     "spec.nginx.workerConnections": Reason.WORKER_SETTINGS,
@@ -78,13 +79,17 @@ _REASONS: Final = {
 }
 
 
+_WITH_THE_PLANE: Final = frozenset({_RELEASE, "spec.requestHeaders", "spec.maximums.idle", "connect timeouts"})
+"""What one data plane's file has and the other's has not, or in words of its own."""
+
+
 def settings_of(configuration: Configuration, *, release: str) -> Settings:
     """The settings that a configuration follows from. ``release`` names what the file's own words come from."""
     shell = configuration.shell
     found = {
         _RELEASE: release,
         _IPV6: str(configuration.ipv6),
-        "spec.dataPlane": "Static" if shell is None else "Dynamic",
+        _PLANE: "Static" if shell is None else "Dynamic",
         "spec.trustedProxies": " ".join(configuration.trusted_proxies),
         "spec.nginx.workerProcesses": str(configuration.worker_processes or "auto"),
         "spec.nginx.workerConnections": str(configuration.worker_connections),
@@ -136,7 +141,9 @@ def changed_settings(before: Settings | None, after: Settings) -> tuple[Change, 
     changes = [
         Change(_reason(field, before, after), field)
         for field in fields
-        if before.get(field) != after.get(field) and not _is_told_by_listener(field, before, after)
+        if before.get(field) != after.get(field)
+        and not _is_told_by_listener(field, before, after)
+        and not _is_told_by_plane(field, before, after)
     ]
     return tuple(sorted(changes, key=_rank))
 
@@ -156,10 +163,15 @@ def _is_told_by_listener(field: str, before: Settings, after: Settings) -> bool:
     return _LISTENER.match(field) is not None and field.endswith(".tls") and not (field in before and field in after)
 
 
+def _is_told_by_plane(field: str, before: Settings, after: Settings) -> bool:
+    """Another data plane is news by itself."""
+    return field in _WITH_THE_PLANE and before.get(_PLANE) != after.get(_PLANE)
+
+
 def serves_alike(before: Settings, after: Settings, listeners: Iterable[str]) -> bool:
     """Whether a version with these settings gives a Dynamic balancer's route on these listeners what another one would:
     the listeners themselves, the timeouts and the headers."""
-    fields = ["spec.dataPlane", "spec.requestHeaders", "spec.maximums.idle", "connect timeouts"]
+    fields = [_PLANE, "spec.requestHeaders", "spec.maximums.idle", "connect timeouts"]
     fields += map(_field_of, listeners)
     return all(before.get(field) == after.get(field) for field in fields)
 

@@ -87,7 +87,12 @@ def test_no_setting_is_forgotten() -> None:
 def test_another_release_and_another_data_plane() -> None:
     assert changes(DYNAMIC, DYNAMIC, releases=("1", "2")) == ["Release (the operator's release)"]
     static = replace(DYNAMIC, shell=None)
-    assert "DataPlane (spec.dataPlane)" in changes(static, DYNAMIC)
+    for pair in ((static, DYNAMIC), (DYNAMIC, static)):
+        assert changes(*pair, releases=("1", "2")) == ["DataPlane (spec.dataPlane)"], "what goes with that is no news"
+    some = replace(DYNAMIC, ipv6=False, worker_connections=2_048)
+    worker, plane, ipv6 = changes(static, some)
+    assert (worker, ipv6) == ("WorkerSettings (spec.nginx.workerConnections)", "IPv6 (IPv6 of the pods)")
+    assert plane == "DataPlane (spec.dataPlane)"
     new = settings_of(DYNAMIC, release="2")
     assert changed_settings(None, new) == (Change(Reason.RELEASE, "the operator's release"),), "an earlier release"
     later = {**new, "spec.something": "of a later release"}
