@@ -172,7 +172,7 @@ def _title(found: Plan, change: BalancerChange) -> str:
 
 
 def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
-    after, before = change.after, change.before
+    after = change.after
     held = found.statuses.get(change.key, Status()).held
     if held:
         yield f"! Now: {held}"
@@ -183,16 +183,7 @@ def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
         yield "! It would not be valid, and its pods would keep what they serve:"
         yield from (f"    {problem}" for problem in after.acceptance_problems)
         return
-    if before is None:
-        yield "+ It is new."
-    elif before.spec is None:
-        yield "It would be valid again: what its pods serve now is unknown here, so that nginx may have to be reloaded."
-    elif change.reload:
-        yield from _of_reload(found, change)
-    elif after.spec.is_dynamic:
-        yield "No reload: what changes is live within milliseconds, and nginx closes no open socket."
-    else:
-        yield "No reload: nothing changes in its nginx.conf, and nginx closes no open socket."
+    yield from _of_its_file(found, change)
     if change.moves:
         yield "! It would have the pods of another Deployment: the former ones go on with what they serve."
     yield from (f"! {problem}" for problem in change.problems)
@@ -201,6 +192,24 @@ def _of_balancer(found: Plan, change: BalancerChange) -> Iterator[str]:
             f"! Of its Deployment {change.rollout}: that closes the sockets there, those of one worker at a time, "
             "spread over terminationGracePeriodSeconds."
         )
+
+
+def _of_its_file(found: Plan, change: BalancerChange) -> Iterator[str]:
+    """What becomes of the nginx.conf of a balancer that would be valid."""
+    assert change.after is not None
+    assert change.after.spec is not None
+    if change.before is None:
+        yield "+ It is new."
+    elif change.before.spec is None:
+        yield "It would be valid again: what its pods serve now is unknown here, so that nginx may have to be reloaded."
+    elif change.reload:
+        yield from _of_reload(found, change)
+    elif change.rollout:
+        yield "No reload: nothing changes in its nginx.conf."
+    elif change.after.spec.is_dynamic:
+        yield "No reload: what changes is live within milliseconds, and nginx closes no open socket."
+    else:
+        yield "No reload: nothing changes in its nginx.conf, and nginx closes no open socket."
 
 
 def _of_reload(found: Plan, change: BalancerChange) -> Iterator[str]:

@@ -213,6 +213,7 @@ def test_the_balancer_s_deployment(ask: Any, change: Json, words: str) -> None:
     code, lines, _ = ask(installed(sockets={"team-a/chat": 1}), change)
     if words:
         assert code == HARM
+        assert lines[1] == "  No reload: nothing changes in its nginx.conf."
         assert lines[2].startswith(f"  ! Of its Deployment {words}: that closes the sockets there")
     else:
         assert (code, lines) == (GOOD, ["Nothing changes for any route or balancer."])
