@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from wsroute.cli.balancer import KIND
 from wsroute.cli.kubectl import Kubectl, KubectlError, read_json
 from wsroute.cli.manifests import Manifest, ManifestError
 from wsroute.cli.operators import Name, Objects
@@ -16,9 +17,7 @@ from wsroute.cluster.objects import Key
 from wsroute.cluster.parse import SERVICE_NAME_LABEL
 from wsroute.dataplane.names import BALANCER_LABEL, ROLE_LABEL, ROLE_STATE, ROLE_TEMPLATE
 
-BALANCERS: Final = "websocketbalancers.wsroute.dev"
-
-EVERYWHERE: Final = ("websocketroutes.wsroute.dev", BALANCERS, "services", "namespaces")
+EVERYWHERE: Final = ("websocketroutes.wsroute.dev", KIND, "services", "namespaces")
 BESIDE_BALANCERS: Final = ("pods", "deployments.apps")
 
 _KINDS: Final = frozenset(map(str, Kind))
