@@ -8,9 +8,8 @@ import pytest
 from tests.support.balancer_pod import SHELLS, BalancerPod, balancer_pod
 from tests.support.configurations import configuration
 from tests.support.dynamic import shell_of
-from tests.support.nginx_runner import CHOSEN, Nginx, local_options, short_folder
+from tests.support.nginx_runner import CHOSEN, Nginx, running_file
 from tests.support.ports import free_ports
-from wsroute.nginx.render import render
 
 
 @pytest.fixture(params=["Static", "Dynamic"])
@@ -47,12 +46,6 @@ def certified_pod() -> Iterator[BalancerPod]:
 @pytest.fixture
 def nginx() -> Iterator[Nginx]:
     """One of the Dynamic data plane that has no table yet."""
-    [port, readiness] = free_ports(2)
-    with short_folder() as folder:
-        running = Nginx(folder, local_options(readiness))
-        rendered = render(shell_of(configuration(port=port)), running.paths, options=running.options)
-        try:
-            running.start(rendered.text, rendered.version)
-            yield running
-        finally:
-            running.stop()
+    [port] = free_ports(1)
+    with running_file(shell_of(configuration(port=port))) as running:
+        yield running

@@ -8,11 +8,10 @@ from tests.nginx.test_dynamic_choice import at
 from tests.nginx.test_render_handshake import shake
 from tests.support.backend import running_backend
 from tests.support.dynamic import Pusher
-from tests.support.nginx_runner import Nginx, local_options, short_folder
+from tests.support.nginx_runner import running_file
 from tests.support.ports import free_ports
 from tests.support.tables import GROUP, forward, group, host, record, table
 from tests.support.world import Planner, SmallWorld
-from wsroute.nginx.render import render
 
 pytestmark = pytest.mark.nginx
 
@@ -29,19 +28,13 @@ pytestmark = pytest.mark.nginx
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
 async def test_routes_are_served_under_the_balancer_s_settings(settings: dict[str, Any], idle: int) -> None:
-    [port, readiness] = free_ports(2)
+    [port] = free_ports(1)
     world = SmallWorld()
     world.balancer(dataPlane="Dynamic", listeners=[{"name": "ws", "port": port, "protocol": "HTTP"}], **settings)
     planner = Planner(world)
     planner.settle()
-    with short_folder() as folder:
-        nginx = Nginx(folder, local_options(readiness))
-        rendered = render(planner.newest().configuration, nginx.paths, options=nginx.options)
-        try:
-            nginx.start(rendered.text, rendered.version)
-            async with running_backend() as backend:
-                routes = host(record(action=forward(idle_timeout=idle)))
-                Pusher(nginx.ask_admin).push(table(routes, groups=[group(at(backend), name=GROUP)]))
-                assert (await shake(port)).status == 101
-        finally:
-            nginx.stop()
+    with running_file(planner.newest().configuration) as nginx:
+        async with running_backend() as backend:
+            routes = host(record(action=forward(idle_timeout=idle)))
+            Pusher(nginx.ask_admin).push(table(routes, groups=[group(at(backend), name=GROUP)]))
+            assert (await shake(port)).status == 101

@@ -15,13 +15,12 @@ from tests.support.balancer_pod import BalancerPod, balancer_pod, opened
 from tests.support.configurations import configuration
 from tests.support.dynamic import shell_of
 from tests.support.handshake import echo
-from tests.support.nginx_runner import Nginx, local_options, short_folder
+from tests.support.nginx_runner import Nginx, running_file
 from tests.support.ports import free_ports
 from tests.support.published import running_agent
 from tests.unit.test_wire import WIRE, frozen
 from wsroute.dataplane import names
 from wsroute.dataplane.dictionary import entries, mark
-from wsroute.nginx.render import render
 from wsroute.nginx.script import SCRIPT
 
 pytestmark = pytest.mark.nginx
@@ -31,16 +30,10 @@ EARLIER_SCRIPT = "wsroute-601e54fd1121.js"
 
 
 def test_an_earlier_agent_s_requests_are_understood() -> None:
-    [port, readiness] = free_ports(2)
-    with short_folder() as folder:
-        nginx = Nginx(folder, local_options(readiness))
-        rendered = render(shell_of(configuration(port=port)), nginx.paths, options=nginx.options)
-        try:
-            nginx.start(rendered.text, rendered.version)
-            for number, request in enumerate(frozen("format_1/requests.json")):
-                check(nginx, number, request)
-        finally:
-            nginx.stop()
+    [port] = free_ports(1)
+    with running_file(shell_of(configuration(port=port))) as nginx:
+        for number, request in enumerate(frozen("format_1/requests.json")):
+            check(nginx, number, request)
 
 
 def check(nginx: Nginx, number: int, request: dict[str, Any]) -> None:

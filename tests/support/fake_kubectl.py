@@ -21,13 +21,10 @@ class FakeKubectl(Kubectl):
 
     answers: dict[tuple[str, ...], str | KubectlError] = field(default_factory=dict)
     asked: list[tuple[str, ...]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
 
     async def run(self, *arguments: str, text: str | None = None) -> str:
         """The answer to the longest beginning that is known."""
         self.asked.append(arguments)
-        if text is not None:
-            self.told.append(text)
         known = [words for words in self.answers if arguments[: len(words)] == words]
         assert known, f"nobody expects kubectl {arguments}"
         answer = self.answers[max(known, key=len)]

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from localcluster.debiannginx import DebianNginx, debian_nginx
 from tests.support.dynamic import Pusher, shell_of, table_of
+from tests.support.ports import free_ports
 from tests.support.waiting import until, wait_until
 from wsroute.dataplane.ir import Configuration
 from wsroute.nginx.paths import Options, Paths
@@ -239,6 +240,20 @@ class Nginx:
             return self.ask_admin("/version") == (200, version)
         except (OSError, http.client.HTTPException):
             return False
+
+
+@contextmanager
+def running_file(configuration: Configuration) -> Iterator[Nginx]:
+    """An nginx with a configuration as it is: one of the Dynamic data plane has no table yet."""
+    [readiness] = free_ports(1)
+    with short_folder() as folder:
+        nginx = Nginx(folder, local_options(readiness))
+        rendered = render(configuration, nginx.paths, options=nginx.options)
+        try:
+            nginx.start(rendered.text, rendered.version)
+            yield nginx
+        finally:
+            nginx.stop()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from wsroute.cli.balancer import View, ViewError, read_view
+from wsroute.cli.balancer import ViewError, read_view
 from wsroute.cli.cluster import Outcome, applied, deleted, read_cluster
 from wsroute.cli.foresight import Given, Status, notes
 from wsroute.cli.kubectl import Kubectl, KubectlError
@@ -38,12 +38,13 @@ _SIGNS: Final = {Effect.ADDED: "+", Effect.REMOVED: "-", Effect.CHANGED: "~", Ef
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would change. ``views`` are the balancers as their pods serve them, where these could be read, and
-    ``statuses`` what the operator says of them. The pods of ``emptied`` namespaces end with everything there."""
+    """What would change. ``of_routes`` are the open sockets of each balancer by its routes, where its pods could be
+    read, and ``statuses`` what the operator says of them. The pods of ``emptied`` namespaces end with everything
+    there."""
 
     preview: Preview
     refused: Mapping[str, str]
-    views: Mapping[Key, View]
+    of_routes: Mapping[Key, Mapping[str, int]]
     statuses: Mapping[Key, Status]
     notes: tuple[str, ...]
     emptied: frozenset[str] = frozenset()
@@ -55,8 +56,8 @@ class Plan:
     def held(self, change: RouteChange) -> int | None:
         """The open sockets of a route, None where nobody tells."""
         balancer = None if change.before is None else change.before.balancer
-        view = None if balancer is None else self.views.get(balancer)
-        return None if view is None else route_sockets(view)[str(change.route)]
+        found = None if balancer is None else self.of_routes.get(balancer)
+        return None if found is None else found.get(str(change.route), 0)
 
     def ends(self, change: RouteChange) -> bool:
         """Whether the pods that a route's sockets go to end."""
@@ -110,16 +111,16 @@ async def _plan(kubectl: Kubectl, paths: Sequence[Path], *, delete: bool, server
     return Plan(
         preview=found,
         refused=outcome.refused,
-        views=await _views(kubectl, found),
+        of_routes=await _sockets(kubectl, found),
         statuses={key: Status.of(raw) for (kind, key), raw in cluster.objects.items() if kind is Kind.BALANCER},
         notes=(*cluster.notes, *notes(given)),
         emptied=frozenset(key.name for kind, key in outcome.asked if delete and kind is Kind.NAMESPACE),
     )
 
 
-async def _views(kubectl: Kubectl, found: Preview) -> Mapping[Key, View]:
-    """The balancers as their pods serve them. Who may not look into pods is told nothing of sockets by route."""
-    views = {}
+async def _sockets(kubectl: Kubectl, found: Preview) -> Mapping[Key, Mapping[str, int]]:
+    """The open sockets of each balancer by its routes. Who may not look into pods is told nothing of these."""
+    sockets = {}
     for each in found.balancers:
         if each.before is not None and each.before.spec is not None and each.before.spec.is_dynamic:
             try:
@@ -129,8 +130,8 @@ async def _views(kubectl: Kubectl, found: Preview) -> Mapping[Key, View]:
             except (ViewError, KubectlError):
                 continue  # its number of sockets is told all the same
             if len(view.dumps) == len(view.pods):
-                views[each.key] = view
-    return views
+                sockets[each.key] = route_sockets(view)
+    return sockets
 
 
 # --- text ---

@@ -158,12 +158,9 @@ class BalancerChange:
     @property
     def moves(self) -> bool:
         """Whether it would have another Deployment's pods."""
-        was, will = (None if node is None or node.spec is None else node.spec.deployment_ref for node in self._pair)
+        pair = self.before, self.after
+        was, will = (None if node is None or node.spec is None else node.spec.deployment_ref for node in pair)
         return was is not None and will is not None and was != will
-
-    @property
-    def _pair(self) -> tuple[BalancerNode | None, BalancerNode | None]:
-        return self.before, self.after
 
     @property
     def closes(self) -> bool:
@@ -219,13 +216,14 @@ def preview(before: Objects, after: Objects, asked: Collection[Name], terms: Ter
     for key in sorted(old.balancers.keys() | new.balancers.keys()):
         pair = old.balancers.get(key), new.balancers.get(key)
         files = _file(key, old, memo), _file(key, new, memo)
+        known = _beside(key, old)
         balancers.append(
             BalancerChange(
                 key,
                 *pair,
                 reload=_reload(*files),
                 rollout=_rollout(pair, before, after),
-                problems=tuple(problem for problem in _beside(key, new) if problem not in _beside(key, old)),
+                problems=tuple(problem for problem in _beside(key, new) if problem not in known),
             )
         )
     told = [each for each in routes if each.asked or each.effect is not Effect.UNCHANGED]

@@ -179,25 +179,33 @@ def look(
 
 
 def _newest(parts: Mapping[int, Standing[Item]]) -> int:
-    return max((part.version for part in _counting(parts).values()), default=0)
+    count = _count(parts)
+    return max((part.version for index, part in parts.items() if _counts(index, part, count)), default=0)
 
 
-def _counting(parts: Mapping[int, Standing[Item]]) -> Mapping[int, Standing[Item]]:
-    """Without those that were left over and are emptied: pods have forgotten them, and don't tell of that."""
-    count = count_of(parts[0].known if 0 in parts else None)
-    return {index: part for index, part in parts.items() if index < count or part.text}
+def _count(parts: Mapping[int, Standing[Item]]) -> int:
+    """How many parts a family has, as its first one says."""
+    return count_of(parts[0].known if 0 in parts else None)
+
+
+def _counts(index: int, part: Standing[Item], count: int) -> bool:
+    """Whether pods tell of a part. One that was left over and is emptied they have forgotten."""
+    return index < count or bool(part.text)
 
 
 def _renewed(before: Family[Item], parts: Mapping[int, Standing[Item]]) -> Family[Item]:
     """What counts once parts were written again that no pod had yet, as their number is not that of the first one: a
     pod that has all that is older has them no more than before."""
     old = before.parts
-    whole = count_of(old[0].known if 0 in old else None)
-    counting = _counting(parts)
+    whole, count = _count(old), _count(parts)
     versions: dict[int, int] = {
-        part.version: counting[index].version
-        for index, part in _counting(old).items()
-        if index in counting and part.known is not counting[index].known and count_of(part.known) != whole
+        part.version: parts[index].version
+        for index, part in old.items()
+        if index in parts
+        and part.known is not parts[index].known
+        and count_of(part.known) != whole
+        and _counts(index, part, whole)
+        and _counts(index, parts[index], count)
     }
     if not versions:
         return before
@@ -264,13 +272,12 @@ def _lost(
     """What parts do not tell any more, and since which version; None where a hand has deleted the part: what that told
     is told anew."""
     lost: dict[Any, int | None] = {}
-    newest = _newest(parts)
     for index, part in old.items():
         now = parts.get(index)
         if now is None:
             lost |= dict.fromkeys(part.told)
-        elif index in changed:
-            lost |= dict.fromkeys(part.told.keys() - now.told.keys(), min(now.version, newest))
+        elif index in changed and (gone := part.told.keys() - now.told.keys()):
+            lost |= dict.fromkeys(gone, min(now.version, _newest(parts)))
     return lost
 
 
